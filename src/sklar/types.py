@@ -1,0 +1,242 @@
+"""The nouns of sklar: what a batch holds, what a model returns, what an evaluation says.
+
+Missing is a mask: a batch carries ``present`` (B, M), and the content of an absent modality is
+whatever the collate function put there. Nothing downstream may depend on it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A record of tensors that share their first axis, the rows of a batch."""
+
+    def rows(self, index: Tensor) -> Self:
+        """The rows that ``index`` (integers, or one boolean per row) selects."""
+        return self._map(lambda tensor: tensor[index])
+
+    def to(self, device: torch.device | str) -> Self:
+        """A copy on ``device``."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def _map(self, change) -> Self:  # type: ignore[no-untyped-def]
+        return replace(
+            self, **{f.name: change(t) for f in fields(self) if (t := getattr(self, f.name)) is not None}
+        )
+
+    def __len__(self) -> int:
+        first: Tensor = getattr(self, fields(self)[0].name)
+        return len(first)
+
+
+@dataclass(frozen=True)
+class Series(_Rows):
+    """Regularly binned or irregular time series.
+
+    Attributes:
+        values: (B, T, C) model-ready channels; unobserved cells hold what the data layer filled in.
+        valid: (B, T) true where the step exists; false is padding.
+        observed: (B, T, V) true where variable v was measured, or None when it is not known.
+        times: (B, T) time of each step relative to the prediction time, in the schema's unit.
+    """
+
+    values: Float[Tensor, "b t c"]
+    valid: Bool[Tensor, "b t"]
+    observed: Bool[Tensor, "b t v"] | None = None
+    times: Float[Tensor, "b t"] | None = None
+
+
+@dataclass(frozen=True)
+class Image(_Rows):
+    """One image per row.
+
+    Attributes:
+        pixels: (B, C, H, W), normalised.
+        times: (B, 1) time of the image relative to the prediction time, in the schema's unit.
+    """
+
+    pixels: Float[Tensor, "b c h w"]
+    times: Float[Tensor, "b 1"] | None = None
+
+
+@dataclass(frozen=True)
+class Documents(_Rows):
+    """Up to N tokenised documents per row.
+
+    Attributes:
+        ids: (B, N, L) token ids.
+        attention: (B, N, L) true where a token exists.
+        valid: (B, N) true where a document exists.
+        times: (B, N) time of each document relative to the prediction time, in the schema's unit.
+    """
+
+    ids: Int[Tensor, "b n l"]
+    attention: Bool[Tensor, "b n l"]
+    valid: Bool[Tensor, "b n"]
+    times: Float[Tensor, "b n"] | None = None
+
+
+@dataclass(frozen=True)
+class Table(_Rows):
+    """Numeric and categorical columns.
+
+    Attributes:
+        numeric: (B, P) standardised; gaps hold zero.
+        observed: (B, P) true where the number is known.
+        categories: (B, Q) level codes from 1; zero is a gap.
+    """
+
+    numeric: Float[Tensor, "b p"]
+    observed: Bool[Tensor, "b p"]
+    categories: Int[Tensor, "b q"]
+
+
+Input = Series | Image | Documents | Table
+
+
+@dataclass(frozen=True)
+class Batch:
+    """M modalities of B rows, and which of them are there.
+
+    Attributes:
+        inputs: One container per modality, in the order of the modalities.
+        present: (B, M) true where the modality was observed.
+        target: (B,) or (B, K); NaN marks a row without a label.
+        ids: (B,) positions of the rows in the prepared index.
+        groups: (B,) codes of the group (patient, matched set) that a row belongs to.
+        weight: (B,) sampling weights for the task loss and the metrics.
+    """
+
+    inputs: Mapping[str, Input]
+    present: Bool[Tensor, "b m"]
+    target: Float[Tensor, "b *k"] | None = None
+    ids: Int[Tensor, " b"] | None = None
+    groups: Int[Tensor, " b"] | None = None
+    weight: Float[Tensor, " b"] | None = None
+
+    def __post_init__(self) -> None:
+        rows, modalities = self.present.shape
+        if modalities != len(self.inputs):
+            raise ValueError(
+                f"present has {modalities} columns for {len(self.inputs)} modalities "
+                f"({', '.join(self.inputs)}); it needs one column per modality, in the same order"
+            )
+        for name, item in self.inputs.items():
+            if len(item) != rows:
+                raise ValueError(f"modality {name!r} has {len(item)} rows, present has {rows}; they must agree")
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names in the order of the columns of ``present``."""
+        return tuple(self.inputs)
+
+    def has(self, name: str) -> Bool[Tensor, " b"]:
+        """(B,) whether the modality ``name`` was observed."""
+        return self.present[:, self.modalities.index(name)]
+
+    def rows(self, index: Tensor) -> "Batch":
+        """The rows that ``index`` selects."""
+        return self._map(lambda tensor: tensor[index], lambda item: item.rows(index))
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """A copy on ``device``."""
+        return self._map(lambda tensor: tensor.to(device), lambda item: item.to(device))
+
+    def _map(self, change, change_input) -> "Batch":  # type: ignore[no-untyped-def]
+        rest = {
+            name: change(tensor)
+            for name in ("present", "target", "ids", "groups", "weight")
+            if (tensor := getattr(self, name)) is not None
+        }
+        return replace(self, inputs={name: change_input(item) for name, item in self.inputs.items()}, **rest)
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+
+@dataclass(frozen=True)
+class Head:
+    """A masked auxiliary prediction that the objective trains on the same target.
+
+    Attributes:
+        logits: (B, K).
+        present: (B,) rows on which the prediction exists.
+        weight: Factor of its loss.
+    """
+
+    logits: Float[Tensor, "b k"]
+    present: Bool[Tensor, " b"]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Output:
+    """What every fusion model returns.
+
+    Attributes:
+        logits: (B, K) of the declared prediction.
+        latents: Per modality (B, d): the vectors that fusion, alignment and imputation read; rows of
+            absent modalities are zero.
+        heads: Auxiliary predictions.
+        penalties: Named scalar losses, already weighted and masked.
+        monitors: Named scalar diagnostics without gradient; never part of a loss.
+    """
+
+    logits: Float[Tensor, "b k"]
+    latents: Mapping[str, Float[Tensor, "b d"]]
+    heads: Mapping[str, Head]
+    penalties: Mapping[str, Float[Tensor, ""]]
+    monitors: Mapping[str, Float[Tensor, ""]]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss to minimise and the named terms that add up to it."""
+
+    total: Float[Tensor, ""]
+    terms: Mapping[str, Float[Tensor, ""]]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predicted probabilities of N rows, beside what is needed to judge them.
+
+    Attributes:
+        ids: (N,) row names.
+        groups: (N,) group names; rows of one group are not independent.
+        target: (N,) 0 or 1, NaN where unknown.
+        probability: (N,).
+        low: (N,) lower end of the imputation interval; equals ``probability`` where nothing was imputed.
+        high: (N,) its upper end. The interval spreads over draws of the missing latents: it is not a
+            confidence interval.
+        present: (N, M) which modalities were observed.
+        modalities: Names of the columns of ``present``.
+        weight: (N,) inverse probability of censoring weights, one where none apply.
+    """
+
+    ids: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    target: NDArray[np.float64]
+    probability: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    present: NDArray[np.bool_]
+    modalities: tuple[str, ...]
+    weight: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
