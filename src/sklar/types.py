@@ -4,9 +4,9 @@ Missing is a mask: a batch carries ``present`` (B, M), and the content of an abs
 whatever the collate function put there. Nothing downstream may depend on it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -27,7 +27,11 @@ class _Rows:
         """A copy on ``device``."""
         return self._map(lambda tensor: tensor.to(device))
 
-    def _map(self, change) -> Self:  # type: ignore[no-untyped-def]
+    def blank(self, absent: Tensor) -> Self:
+        """A copy in which the content of the ``absent`` rows (B,) is zero or false."""
+        return self._map(lambda tensor: tensor.masked_fill(absent.view(-1, *[1] * (tensor.ndim - 1)), 0))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         return replace(
             self, **{f.name: change(t) for f in fields(self) if (t := getattr(self, f.name)) is not None}
         )
@@ -42,7 +46,8 @@ class Series(_Rows):
     """Regularly binned or irregular time series.
 
     Attributes:
-        values: (B, T, C) model-ready channels; unobserved cells hold what the data layer filled in.
+        values: (B, T, C) model-ready channels, the first V of them the values of the V observed variables;
+            unobserved cells hold what the data layer filled in.
         valid: (B, T) true where the step exists; false is padding.
         observed: (B, T, V) true where variable v was measured, or None when it is not known.
         times: (B, T) time of each step relative to the prediction time, in the schema's unit.
@@ -131,7 +136,9 @@ class Batch:
             )
         for name, item in self.inputs.items():
             if len(item) != rows:
-                raise ValueError(f"modality {name!r} has {len(item)} rows, present has {rows}; they must agree")
+                raise ValueError(
+                    f"modality {name!r} has {len(item)} rows, present has {rows}; they must agree"
+                )
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -150,8 +157,8 @@ class Batch:
         """A copy on ``device``."""
         return self._map(lambda tensor: tensor.to(device), lambda item: item.to(device))
 
-    def _map(self, change, change_input) -> "Batch":  # type: ignore[no-untyped-def]
-        rest = {
+    def _map(self, change: Callable[[Tensor], Tensor], change_input: Callable[[Input], Input]) -> "Batch":
+        rest: dict[str, Any] = {
             name: change(tensor)
             for name in ("present", "target", "ids", "groups", "weight")
             if (tensor := getattr(self, name)) is not None

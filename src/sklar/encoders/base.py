@@ -1,0 +1,99 @@
+"""Backbones as lists of stages over one currency, the `Feature`.
+
+A backbone is walked stage by stage, so that models which exchange information half-way
+(MMTM, DAFT) or share a trunk (DrFuse) need nothing of the backbone but its stages.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sklar.types import Input
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What flows between the stages of a backbone: N present rows out of a batch of B.
+
+    Attributes:
+        x: (N, L, C) tokens or (N, C, H, W) maps.
+        valid: (N, L) true where a token exists; None when all do.
+        rows: (N,) positions of the rows in the batch; None when all B rows are there.
+        batch: B.
+        context: (N, S) side information that the stages carry unchanged to the pool.
+    """
+
+    x: Float[Tensor, "n *shape"]
+    valid: Bool[Tensor, "n l"] | None
+    rows: Int[Tensor, " n"] | None
+    batch: int
+    context: Float[Tensor, "n s"] | None = None
+
+    def squeeze(self) -> Float[Tensor, "b c"]:
+        """Channel means over the valid tokens or the pixels; zeros for absent rows."""
+        if self.x.ndim == 4:
+            return self.scatter(self.x.mean((2, 3)))
+        if self.valid is None:
+            return self.scatter(self.x.mean(1))
+        mask = self.valid.unsqueeze(-1)
+        return self.scatter((self.x * mask).sum(1) / mask.sum(1).clamp(min=1))  # a row has >= 1 token
+
+    def affine(self, scale: Float[Tensor, "b c"], shift: Float[Tensor, "b c"] | None = None) -> Self:
+        """Channel-wise ``scale * x + shift`` with one scale per row and channel."""
+        x = self._spread(scale) * self.x
+        return replace(self, x=x if shift is None else x + self._spread(shift))
+
+    def tokens(self) -> tuple[Float[Tensor, "b l c"], Bool[Tensor, "b l"]]:
+        """(B, L, C) tokens and which of them exist; all of an absent row are missing."""
+        x = self.x.flatten(2).transpose(1, 2) if self.x.ndim == 4 else self.x
+        valid = self.valid if self.valid is not None else x.new_ones(x.shape[:2], dtype=torch.bool)
+        return self.scatter(x), self.scatter(valid)
+
+    def scatter(self, present: Tensor) -> Tensor:
+        """Put (N, ...) values of the present rows into (B, ...); zeros elsewhere."""
+        if self.rows is None:
+            return present
+        out = present.new_zeros((self.batch, *present.shape[1:]))
+        return out.index_copy(0, self.rows, present)
+
+    def _spread(self, per_channel: Tensor) -> Tensor:
+        own = per_channel if self.rows is None else per_channel[self.rows]
+        return own[:, :, None, None] if self.x.ndim == 4 else own[:, None, :]
+
+
+class Backbone(nn.Module, ABC):
+    """An encoder of one modality as an ordered list of stages.
+
+    Attributes:
+        widths: Channels after each stage.
+        out_dim: Width of the pooled vector.
+    """
+
+    widths: tuple[int, ...]
+    out_dim: int
+
+    @abstractmethod
+    def start(self, item: Input, rows: Int[Tensor, " n"] | None) -> Feature:
+        """The input of stage 0, for the given rows of the batch (all when None)."""
+
+    @abstractmethod
+    def step(self, stage: int, feature: Feature) -> Feature:
+        """Run one stage."""
+
+    @abstractmethod
+    def pool(self, feature: Feature) -> Float[Tensor, "b out"]:
+        """(B, out_dim) from the output of the last stage; zeros for absent rows."""
+
+    def advance(self, feature: Feature, start: int, stop: int) -> Feature:
+        """Run the stages ``start`` to ``stop - 1``."""
+        for stage in range(start, stop):
+            feature = self.step(stage, feature)
+        return feature
+
+    def tap(self, where: Literal["early", "late"]) -> int:
+        """How many stages have run at a named place: after the first, or after the last but one."""
+        return 1 if where == "early" else max(len(self.widths) - 1, 1)

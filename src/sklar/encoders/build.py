@@ -1,0 +1,70 @@
+"""From the shapes of the inputs and a configuration to a bank of encoders."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sklar.encoders.bank import Encoders
+from sklar.encoders.base import Backbone
+from sklar.encoders.series import Recurrent, RecurrentConfig
+from sklar.encoders.tabular import Tabular, TabularConfig
+from sklar.encoders.text import BertText, BertTextConfig
+
+
+@dataclass(frozen=True)
+class SeriesShape:
+    """C channels, of which the first V are the variables with an observation mask."""
+
+    channels: int
+    variables: int
+
+
+@dataclass(frozen=True)
+class TextShape:
+    """Size of the tokenizer's vocabulary and its padding id."""
+
+    tokens: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class TableShape:
+    """P numeric columns and the levels of each categorical one (gap not counted)."""
+
+    numeric: int
+    levels: tuple[int, ...]
+
+
+InputShape = SeriesShape | TextShape | TableShape
+
+
+class EncoderConfig(BaseModel):
+    """Settings of the encoders: one section per kind of input, shared by modalities of that kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: int = Field(default=64, ge=2)
+    series: RecurrentConfig = RecurrentConfig()
+    text: BertTextConfig = BertTextConfig()
+    table: TabularConfig = TabularConfig()
+
+
+def build(
+    shapes: Mapping[str, InputShape],
+    config: EncoderConfig,
+    absent: Literal["skip", "zero_input"] = "skip",
+) -> Encoders:
+    """The encoder bank for modalities of the given shapes, in their order."""
+    return Encoders({name: _backbone(shape, config) for name, shape in shapes.items()}, config.dim, absent)
+
+
+def _backbone(shape: InputShape, config: EncoderConfig) -> Backbone:
+    match shape:
+        case SeriesShape():
+            return Recurrent(shape.channels, shape.variables, config.series)
+        case TextShape():
+            return BertText(shape.tokens, shape.padding, config.text)
+        case TableShape():
+            return Tabular(shape.numeric, shape.levels, config.table)

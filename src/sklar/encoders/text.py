@@ -1,0 +1,98 @@
+"""BERT-type backbones for documents."""
+
+from typing import cast, final
+
+from jaxtyping import Float, Int
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from sklar.encoders.base import Backbone, Feature
+from sklar.types import Documents, Input
+
+
+class BertTextConfig(BaseModel):
+    """Settings of the text backbone, initialised from scratch.
+
+    ``vocabulary`` bounds the word pieces that the tokenizer learns on the training split, ``length``
+    the tokens of a document.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hidden: int = Field(default=64, ge=1)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=4, ge=1)
+    intermediate: int = Field(default=128, ge=1)
+    out_dim: int = Field(default=64, ge=1)
+    vocabulary: int = Field(default=2000, ge=10)
+    length: int = Field(default=64, ge=3, le=512)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_hidden(self) -> "BertTextConfig":
+        if self.hidden % self.heads:
+            raise ValueError(f"hidden ({self.hidden}) must be a multiple of heads ({self.heads})")
+        return self
+
+
+@final
+class BertText(Backbone):
+    """A BERT encoder per document, then the mean of the documents' [CLS] states.
+
+    Stages: the word encoder, which turns each document into one token, and the mean over documents
+    with a linear map. Only documents that exist are encoded: an attention mask of zeros does not
+    blank a document, it makes attention uniform.
+
+    Args:
+        tokens: Size of the tokenizer's vocabulary.
+        padding: Id of its padding token.
+        config: Settings.
+    """
+
+    def __init__(self, tokens: int, padding: int, config: BertTextConfig) -> None:
+        super().__init__()
+        self.bert = BertModel(
+            BertConfig(
+                vocab_size=tokens,
+                hidden_size=config.hidden,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                intermediate_size=config.intermediate,
+                hidden_dropout_prob=config.dropout,
+                attention_probs_dropout_prob=config.dropout,
+                max_position_embeddings=config.length,
+                pad_token_id=padding,
+                type_vocab_size=1,
+            ),
+            add_pooling_layer=False,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.project = nn.Linear(config.hidden, config.out_dim)
+        self.widths = (config.hidden, config.out_dim)
+        self.out_dim = config.out_dim
+
+    def start(self, item: Input, rows: Int[Tensor, " n"] | None) -> Feature:
+        documents = cast(Documents, item)
+        batch = len(documents)
+        if rows is not None:
+            documents = documents.rows(rows)
+        valid = documents.valid
+        attention = documents.attention[valid]
+        length = int(attention.sum(1).amax()) if len(attention) else 1  # longest document of the batch
+        states = self.bert(
+            input_ids=documents.ids[valid][:, :length].long(), attention_mask=attention[:, :length].long()
+        ).last_hidden_state[:, 0]
+        x = states.new_zeros((*valid.shape, states.shape[-1]))
+        x[valid] = states
+        return Feature(x, valid, rows, batch)
+
+    def step(self, stage: int, feature: Feature) -> Feature:
+        if stage == 0:
+            return Feature(self.dropout(feature.x), feature.valid, feature.rows, feature.batch)
+        valid = cast(Tensor, feature.valid).unsqueeze(-1)
+        mean = (feature.x * valid).sum(1, keepdim=True) / valid.sum(1, keepdim=True).clamp(min=1)
+        return Feature(self.project(mean), None, feature.rows, feature.batch)
+
+    def pool(self, feature: Feature) -> Float[Tensor, "b out"]:
+        return feature.scatter(feature.x.squeeze(1))
