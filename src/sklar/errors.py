@@ -1,0 +1,30 @@
+"""The errors that sklar raises on purpose; each names the value, the rule and the way out.
+
+::
+
+    SklarError
+    ├── UserError   exit code 2: a wrong argument, option, path or configuration
+    └── DataError   exit code 3: a table, file or folder that breaks its contract
+"""
+
+
+class SklarError(Exception):
+    """Any error that sklar raises on purpose.
+
+    Attributes:
+        exit_code: What the command line returns when this error ends a command.
+    """
+
+    exit_code = 1
+
+
+class UserError(SklarError):
+    """The call cannot work as it was made: the caller changes an argument, an option or a path."""
+
+    exit_code = 2
+
+
+class DataError(SklarError):
+    """The data break their contract: the message names table, column, row and remedy."""
+
+    exit_code = 3
