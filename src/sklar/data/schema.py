@@ -1,0 +1,233 @@
+"""What a data set holds: the names, modalities and units that preparation and models agree on.
+
+A schema is plain data. It reads and writes JSON, sits in the manifest of a prepared folder, and travels
+with a trained model, so that new patients are read exactly as the training patients were.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Unit = Literal["seconds", "minutes", "hours", "days"]
+
+UNIT_SECONDS: Mapping[str, float] = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0, "days": 86400.0}
+
+RESERVED = frozenset({"index", "manifest"})
+"""Names of other files in a prepared folder, which a modality may not take."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TimeSeries(_Frozen):
+    """Measurements over time, binned on a regular grid that ends at time zero.
+
+    The grid covers the interval (-steps * step, 0]; bin t is open on the left and closed on the right, so
+    a measurement taken exactly at time zero falls into the last bin. Later ones are never used.
+
+    Attributes:
+        variables: Names in the order of the columns of the array; V of them.
+        steps: Number of bins, T.
+        step: Width of one bin, in ``unit``.
+        unit: Unit of ``step`` and of times relative to time zero.
+        statistic: What one bin keeps of several measurements of a variable.
+        log: Skewed variables, modelled as log(1 + x); negative values count as implausible.
+        limits: Lowest and highest plausible raw value of a variable, both included. A value outside is
+            treated as not measured, and counted in the manifest.
+    """
+
+    kind: Literal["series"] = "series"
+    variables: tuple[str, ...] = Field(min_length=1)
+    steps: int = Field(ge=1)
+    step: float = Field(gt=0, allow_inf_nan=False)
+    unit: Unit = "days"
+    statistic: Literal["mean", "last", "min", "max"] = "mean"
+    log: tuple[str, ...] = ()
+    limits: dict[str, tuple[float, float]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _distinct("variables", self.variables)
+        _known("log", self.log, self.variables)
+        _known("limits", self.limits, self.variables)
+        _ordered(self.limits)
+        return self
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The variables, under the name that series and tables share."""
+        return self.variables
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """(T,) bin midpoints relative to time zero, in ``unit``; negative is before."""
+        return (np.arange(self.steps, dtype=np.float64) - self.steps + 0.5) * self.step
+
+    @property
+    def bounds(self) -> NDArray[np.float64]:
+        """(V, 2) lowest and highest plausible raw value, infinite where there is no limit."""
+        return _bounds(self.variables, self.log, self.limits)
+
+
+class Text(_Frozen):
+    """Written documents, as cleaned text; a model brings its own tokenizer.
+
+    Attributes:
+        documents: Most documents that one row keeps, N.
+        keep: Which ones stay when a row has more: the latest (``last``) or the earliest (``first``).
+        unit: Unit of document times relative to time zero, where times are given.
+    """
+
+    kind: Literal["text"] = "text"
+    documents: int = Field(default=1, ge=1)
+    keep: Literal["last", "first"] = "last"
+    unit: Unit = "days"
+
+
+class Tabular(_Frozen):
+    """Numbers and categories that are known once per row, as columns of the subjects' table.
+
+    Attributes:
+        numeric: Numeric columns, P of them.
+        categorical: Per categorical column its levels, Q columns; codes are positions from 1, 0 is a gap.
+        log: Skewed numeric columns, modelled as log(1 + x); negative values count as implausible.
+        limits: Lowest and highest plausible value of a numeric column; outside is a gap, and is counted.
+    """
+
+    kind: Literal["table"] = "table"
+    numeric: tuple[str, ...] = ()
+    categorical: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    log: tuple[str, ...] = ()
+    limits: dict[str, tuple[float, float]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.columns:
+            raise ValueError("a table needs at least one numeric or categorical column")
+        _distinct("columns", self.columns)
+        _known("log", self.log, self.numeric)
+        _known("limits", self.limits, self.numeric)
+        _ordered(self.limits)
+        for column, levels in self.categorical.items():
+            if not levels:
+                raise ValueError(f"categorical column {column!r} has no levels; list them")
+            _distinct(f"levels of {column!r}", levels)
+        return self
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The numeric columns, under the name that series and tables share."""
+        return self.numeric
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Numeric columns, then categorical ones."""
+        return self.numeric + tuple(self.categorical)
+
+    @property
+    def bounds(self) -> NDArray[np.float64]:
+        """(P, 2) lowest and highest plausible value, infinite where there is no limit."""
+        return _bounds(self.numeric, self.log, self.limits)
+
+
+Modality = Annotated[TimeSeries | Text | Tabular, Field(discriminator="kind")]
+
+
+class Schema(_Frozen):
+    """Columns of the subjects' table and the modalities of each subject.
+
+    The order of ``modalities`` is the order of modalities everywhere: in files, batches and reports.
+
+    Attributes:
+        id: Column that names a row; unique.
+        label: Column with the outcome: 0, 1 or null where it is unknown.
+        group: Column of what must not be split over training and test (patient, matched set); None when
+            rows are independent.
+        time_zero: Column with the moment of prediction, on the clock of the series' times (numbers or
+            timestamps); None when those times are already relative to it.
+        horizon: How far past time zero the label looks, in days; None when it has no fixed reach.
+        modalities: Per name, which must be an identifier, a `TimeSeries`, `Text` or `Tabular`.
+    """
+
+    id: str = Field(min_length=1)
+    label: str = Field(min_length=1)
+    group: str | None = None
+    time_zero: str | None = None
+    horizon: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    modalities: dict[str, Modality] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _distinct("modalities", [name.lower() for name in self.modalities])
+        for name in self.modalities:
+            if not name.isidentifier() or name.lower() in RESERVED:
+                raise ValueError(
+                    f"modality {name!r}: a name is an identifier (letters, digits, _) other than "
+                    f"{', '.join(sorted(RESERVED))}, because it names files and columns"
+                )
+        if self.id == self.label:
+            raise ValueError(f"id and label are the same column, {self.id!r}")
+        roles = {self.id, self.label, self.group, self.time_zero}
+        for name, item in self.tables.items():
+            if clash := [column for column in item.columns if column in roles]:
+                raise ValueError(
+                    f"modality {name!r} lists {clash[0]!r}, which is the id, label, group or time zero; a "
+                    "model "
+                    "must not read it, so take it out (or copy it under another name)"
+                )
+        return self
+
+    @property
+    def series(self) -> dict[str, TimeSeries]:
+        """The time series among the modalities."""
+        return {name: item for name, item in self.modalities.items() if isinstance(item, TimeSeries)}
+
+    @property
+    def measured(self) -> dict[str, TimeSeries | Tabular]:
+        """The modalities that hold numbers: time series and tables."""
+        return {name: item for name, item in self.modalities.items() if not isinstance(item, Text)}
+
+    @property
+    def texts(self) -> dict[str, Text]:
+        """The texts among the modalities."""
+        return {name: item for name, item in self.modalities.items() if isinstance(item, Text)}
+
+    @property
+    def tables(self) -> dict[str, Tabular]:
+        """The tables among the modalities."""
+        return {name: item for name, item in self.modalities.items() if isinstance(item, Tabular)}
+
+
+def _distinct(what: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if not name:
+            raise ValueError(f"{what}: an empty name")
+        if name in seen:
+            raise ValueError(f"{what}: {name!r} is listed twice")
+        seen.add(name)
+
+
+def _known(what: str, names: Iterable[str], among: tuple[str, ...]) -> None:
+    for name in names:
+        if name not in among:
+            raise ValueError(f"{what}: {name!r} is not one of {', '.join(among) or 'no numeric columns'}")
+
+
+def _ordered(limits: Mapping[str, tuple[float, float]]) -> None:
+    for name, (low, high) in limits.items():
+        if not -np.inf < low < high < np.inf:
+            raise ValueError(f"limits of {name!r}: need finite lower < upper, got {low} and {high}")
+
+
+def _bounds(
+    names: tuple[str, ...], log: tuple[str, ...], limits: Mapping[str, tuple[float, float]]
+) -> NDArray[np.float64]:
+    table = np.array([limits.get(name, (-np.inf, np.inf)) for name in names], dtype=np.float64).reshape(-1, 2)
+    logged = np.array([name in log for name in names], dtype=bool)
+    table[logged, 0] = np.maximum(table[logged, 0], 0.0)
+    return table
