@@ -1,0 +1,170 @@
+"""Own tables to checked arrays: one row per subject, one array or table per modality.
+
+This is what training and prediction share: `sklar.data.frame.write` splits a cohort and puts it on disk,
+a fitted model reads new patients with `read_cohort` and never needs a folder.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sklar.data.preprocess import numbers
+from sklar.data.records import Clock, Content, read_documents, read_series
+from sklar.data.schema import Schema, Tabular, TimeSeries
+from sklar.data.tables import as_names, as_numbers, as_table, as_text, column, first, listed, positions
+from sklar.errors import DataError, UserError
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """N subjects and what they have of each modality, in raw units.
+
+    Attributes:
+        schema: Names, order and units.
+        subjects: The subjects' table, N rows.
+        ids: (N,) row names.
+        groups: (N,) group names; the row names when the schema has no group.
+        target: (N,) 0 or 1, NaN where it is unknown.
+        content: Per modality, in the order of the schema.
+    """
+
+    schema: Schema
+    subjects: pa.Table
+    ids: pa.Array
+    groups: pa.Array
+    target: NDArray[np.float64]
+    content: Mapping[str, Content]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """(N, M) position of each subject in the modality's array, -1 where it has none."""
+        table = np.full((len(self.ids), len(self.content)), -1, dtype=np.int64)
+        for index, item in enumerate(self.content.values()):
+            table[item.rows, index] = np.arange(len(item.rows))
+        return table
+
+
+def read_cohort(
+    schema: Schema,
+    subjects: Any,
+    series: Mapping[str, Any] | None = None,
+    texts: Mapping[str, Any] | None = None,
+    *,
+    labelled: bool = True,
+) -> Cohort:
+    """Check own tables against a schema and gather them per subject.
+
+    Args:
+        schema: Names and units.
+        subjects: One row per subject: id, label, group and time zero as the schema names them, and the
+            columns of its tables. Arrow, pandas, polars or whatever exports Arrow.
+        series: Per time series a long table (id, time, variable, value); the id column is called as in
+            the subjects' table.
+        texts: Per text a long table (id, text), optionally with time and position.
+        labelled: Whether the label column must exist; new patients have none.
+
+    Raises:
+        UserError: A table for a modality is missing, or there is one that the schema does not name.
+        DataError: A table breaks its contract; the message names table, column, row and value.
+    """
+    tables = _per_modality("series", schema.series, series)
+    writings = _per_modality("texts", schema.texts, texts)
+    people = as_table(subjects, "subjects")
+    if not people.num_rows:
+        raise DataError("subjects: the table has no rows")
+    ids = _unique_ids(people, schema)
+    groups = ids
+    if schema.group is not None:
+        groups = as_names(column(people, schema.group, "subjects"), "subjects", schema.group)
+    clock = Clock()
+    if schema.time_zero is not None:
+        clock = Clock(column(people, schema.time_zero, "subjects"), schema.time_zero)
+    content: dict[str, Content] = {}
+    for name, item in schema.modalities.items():
+        if isinstance(item, TimeSeries):
+            content[name] = read_series(item, tables[name], f"series {name!r}", schema.id, ids, clock)
+        elif isinstance(item, Tabular):
+            content[name] = _read_table(item, people, f"subjects (modality {name!r})", ids, strict=labelled)
+        else:
+            content[name] = read_documents(item, writings[name], f"text {name!r}", schema.id, ids, clock)
+    target = _target(people, schema) if labelled else np.full(len(ids), np.nan)
+    return Cohort(schema, people, ids, groups, target, content)
+
+
+def _per_modality(
+    kind: str, wanted: Mapping[str, Any], given: Mapping[str, Any] | None
+) -> dict[str, pa.Table]:
+    given = given or {}
+    if extra := [name for name in given if name not in wanted]:
+        raise UserError(
+            f"{kind}: {extra[0]!r} is not one of the schema's {kind} ({listed(wanted) or 'none'}). Add the "
+            "modality "
+            "to the schema, or leave the table out"
+        )
+    if lost := [name for name in wanted if name not in given]:
+        raise UserError(
+            f"{kind}: the schema has {lost[0]!r} but no table was given; pass {kind}={{{lost[0]!r}: ...}}"
+        )
+    return {name: as_table(frame, f"{kind} {name!r}") for name, frame in given.items()}
+
+
+def _unique_ids(people: pa.Table, schema: Schema) -> pa.Array:
+    ids = as_names(column(people, schema.id, "subjects"), "subjects", schema.id)
+    earlier = positions(ids, ids)  # index_in finds the first occurrence
+    if (again := earlier != np.arange(len(ids))).any():
+        row = first(again)
+        raise DataError(
+            f"subjects: {schema.id!r} {ids[row].as_py()!r} is in rows {int(earlier[row])} and {row} "
+            f"({int(again.sum())} repeated rows). Keep one row per {schema.id}"
+        )
+    return ids
+
+
+def _target(people: pa.Table, schema: Schema) -> NDArray[np.float64]:
+    labels = column(people, schema.label, "subjects")
+    target = as_numbers(labels, "subjects", schema.label)
+    if (bad := ~np.isnan(target) & (target != 0) & (target != 1)).any():
+        row = first(bad)
+        raise DataError(
+            f"subjects: label {schema.label!r} is {labels[row].as_py()!r} in row {row} ({int(bad.sum())} "
+            "rows); "
+            "a label is 0, 1 or null. Recode it"
+        )
+    return target
+
+
+def _read_table(spec: Tabular, people: pa.Table, where: str, ids: pa.Array, *, strict: bool) -> Content:
+    """Rows with at least one known cell; values outside the limits become gaps and are counted."""
+    values = numbers(spec, people, where)
+    low, high = spec.bounds.T
+    implausible = np.isfinite(values) & ((values < low) | (values > high))
+    values = np.where(np.isfinite(values) & ~implausible, values, np.nan)
+    known = np.isfinite(values).any(axis=1)
+    columns: dict[str, pa.Array] = {
+        name: pa.array(values[:, index], from_pandas=True) for index, name in enumerate(spec.numeric)
+    }
+    for name, levels in spec.categorical.items():
+        columns[name] = as_text(column(people, name, where))
+        code = positions(columns[name], pa.array(levels, pa.string()))
+        given = ~columns[name].is_null().to_numpy(zero_copy_only=False)
+        if strict and (lost := given & (code < 0)).any():
+            row = first(lost)
+            raise DataError(
+                f"{where}: column {name!r} is {columns[name][row].as_py()!r} in row {row} "
+                f"({int(lost.sum())} rows), "
+                f"which is not one of its levels ({listed(levels)}). Add the level, or recode the value"
+            )
+        known |= given
+    rows = np.flatnonzero(known)
+    counts: dict[str, int | Mapping[str, int]] = {
+        "records": people.num_rows,
+        "implausible": {
+            name: int(n) for name, n in zip(spec.numeric, implausible.sum(axis=0), strict=True) if n
+        },
+        "used": len(rows),
+    }
+    return Content(rows, pa.table({"id": ids, **columns}).take(pa.array(rows)), counts)

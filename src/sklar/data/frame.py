@@ -1,0 +1,284 @@
+"""Own tables to a prepared folder, written whole or not at all."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sklar.data.cohort import Cohort, read_cohort
+from sklar.data.manifest import FORMAT, Count, File, Manifest, Step, content_hash, file_hash
+from sklar.data.preprocess import fit_statistics
+from sklar.data.schema import Schema
+from sklar.data.split import SPLITS, check_split, split_by_group
+from sklar.data.store import PreparedData
+from sklar.data.tables import as_names, as_numbers, as_table, column, first
+from sklar.errors import DataError, UserError
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the fraction that is done already."""
+
+
+def write(
+    out: str | os.PathLike[str],
+    schema: Schema,
+    subjects: Any,
+    series: Mapping[str, Any] | None = None,
+    texts: Mapping[str, Any] | None = None,
+    *,
+    split: str | None = None,
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2),
+    seed: int = 0,
+    weight: str | None = None,
+    name: str = "own tables",
+    attrition: Sequence[Mapping[str, Any]] = (),
+    risk: Mapping[str, float] | None = None,
+    rules: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+    restricted: bool = False,
+    progress: Progress | None = None,
+) -> PreparedData:
+    """Check own tables, split them by group, and write a prepared folder.
+
+    The folder appears under its name only when it is complete. When ``out`` holds the folder of the very
+    same inputs and options already, that one is returned as it is.
+
+    Args:
+        out: Folder to make.
+        schema: Names, units and modalities.
+        subjects: One row per subject; see `sklar.data.cohort.read_cohort`.
+        series: Per time series a long table (id, time, variable, value).
+        texts: Per text a long table (id, text), optionally with time and position.
+        split: Column of ``subjects`` that says train, valid or test; None draws a split.
+        fractions: Shares of a drawn split: train, valid, test.
+        seed: Seed of a drawn split.
+        weight: Column of ``subjects`` with sampling weights (inverse probability of censoring, say);
+            None gives every row weight 1.
+        name: Name of the data set, for reports.
+        attrition: How the rows were chosen: {"step", "subjects", "events"} each.
+        risk: More estimates of the event rate, such as {"kaplan_meier": 0.05}.
+        rules: How the source was read, by name; kept in the manifest.
+        notes: Sentences that reports print.
+        restricted: True when the data may not leave the machine.
+        progress: Called with a stage and the fraction done.
+
+    Returns:
+        The prepared folder, opened.
+
+    Raises:
+        UserError: ``out`` holds something else, or tables and schema do not name the same modalities.
+        DataError: A table breaks its contract, or a modality is absent in every training row.
+    """
+    say = progress or _silent
+    say("reading tables", 0.0)
+    frames = {"subjects": as_table(subjects, "subjects")}
+    frames |= {f"series {key}": as_table(frame, f"series {key!r}") for key, frame in (series or {}).items()}
+    frames |= {f"text {key}": as_table(frame, f"text {key!r}") for key, frame in (texts or {}).items()}
+    options = {
+        "format": FORMAT,
+        "schema": schema.model_dump(mode="json"),
+        "split": split,
+        "fractions": None if split else list(fractions),
+        "seed": None if split else seed,
+        "weight": weight,
+        "name": name,
+        "attrition": [dict(step) for step in attrition],
+        "risk": dict(risk or {}),
+        "rules": dict(rules or {}),
+        "notes": list(notes),
+        "restricted": restricted,
+    }
+    configuration = _fingerprint(options, frames)
+    target = Path(out)
+    if (existing := _existing(target, configuration)) is not None:
+        say("found the same folder", 1.0)
+        return existing
+
+    say("checking tables", 0.1)
+    cohort = read_cohort(schema, frames["subjects"], series, texts)
+    say("splitting", 0.5)
+    parts = _split(cohort, split, fractions, seed)
+    _check_presence(cohort, parts)
+    weights = _weights(cohort, weight)
+    say("fitting statistics", 0.6)
+    training = parts == SPLITS[0]
+    statistics = fit_statistics(
+        schema, {key: _training_part(cohort, key, training) for key in cohort.content}
+    )
+    counts = {"all": _count(cohort, np.ones(len(parts), dtype=bool))}
+    counts |= {part: _count(cohort, parts == part) for part in SPLITS}
+    steps = [Step(**step) for step in attrition] or [Step("rows of the subjects' table", len(parts))]
+    everyone = counts["all"]
+    rates = {"complete_case": everyone.events / everyone.labelled} if everyone.labelled else {}
+    manifest = Manifest(
+        format=FORMAT,
+        name=name,
+        schema=schema,
+        counts=counts,
+        presence={key: len(item.rows) / len(parts) for key, item in cohort.content.items()},
+        records={key: {k: _plain(v) for k, v in item.counts.items()} for key, item in cohort.content.items()},
+        attrition=tuple(steps),
+        statistics=statistics,
+        risk=rates | dict(risk or {}),
+        files={},
+        configuration=configuration,
+        hash="",
+        rules=dict(rules or {}),
+        notes=tuple(notes),
+        restricted=restricted,
+        seed=None if split else seed,
+    )
+    say("writing", 0.7)
+    _write_whole(target, manifest, {"index": _index(cohort, parts, weights), **_contents(cohort)})
+    say("done", 1.0)
+    return PreparedData.open(target)
+
+
+def _write_whole(
+    target: Path, manifest: Manifest, contents: Mapping[str, NDArray[np.float32] | pa.Table]
+) -> None:
+    """Write into a hidden sibling, the manifest last, and rename: ``target`` is complete or absent."""
+    partial = target.parent / f".{target.name}.partial-{secrets.token_hex(4)}"
+    partial.mkdir(parents=True)
+    try:
+        files: dict[str, File] = {}
+        for name, content in contents.items():
+            path = partial / f"{name}.{'parquet' if isinstance(content, pa.Table) else 'npy'}"
+            if isinstance(content, pa.Table):
+                pq.write_table(content, path)
+            else:
+                np.save(path, content, allow_pickle=False)
+            files[path.name] = File(path.stat().st_size, file_hash(path))
+        whole = content_hash(manifest.schema, manifest.statistics, files)
+        replace(manifest, files=files, hash=whole).write(partial)
+        if target.is_dir():
+            target.rmdir()
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _existing(target: Path, configuration: str) -> PreparedData | None:
+    """The folder at ``target`` if it was made from the same inputs, None if the place is free."""
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return None
+    try:
+        found = PreparedData.open(target)
+    except DataError as error:
+        raise UserError(
+            f"{target} exists and is not a usable prepared folder ({error}). Give another --out, or remove "
+            "it first"
+        ) from None
+    if found.manifest.configuration != configuration:
+        raise UserError(
+            f"{target} holds {found.manifest.name!r}, prepared from other tables or with other options. "
+            "Give another "
+            "--out, or remove it first"
+        )
+    return found
+
+
+def _fingerprint(options: Mapping[str, Any], frames: Mapping[str, pa.Table]) -> str:
+    """SHA-256 of the options and of every table as Arrow writes it, whatever its chunks and metadata."""
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
+    for name, table in frames.items():
+        plain = table.replace_schema_metadata(None).combine_chunks()
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, plain.schema) as stream:
+            stream.write_table(plain)
+        digest.update(name.encode())
+        digest.update(sink.getvalue())
+    return digest.hexdigest()
+
+
+def _split(
+    cohort: Cohort, split: str | None, fractions: tuple[float, float, float], seed: int
+) -> NDArray[np.str_]:
+    groups = _strings(cohort.groups)
+    if split is None:
+        return split_by_group(groups, fractions, seed)
+    parts = _strings(as_names(column(cohort.subjects, split, "subjects"), "subjects", split))
+    check_split(parts, groups, split)
+    return parts
+
+
+def _check_presence(cohort: Cohort, parts: NDArray[np.str_]) -> None:
+    training = parts == SPLITS[0]
+    for name, item in cohort.content.items():
+        if not training[item.rows].any():
+            raise DataError(
+                f"modality {name!r} is absent in all {int(training.sum())} training rows (present in "
+                f"{len(item.rows)} of {len(parts)} rows); nothing can be learned of it. Take it out of the "
+                "schema, "
+                "check its ids, times and limits, or change the split"
+            )
+    if np.isnan(cohort.target[training]).all():
+        raise DataError(
+            f"label {cohort.schema.label!r} is null in all {int(training.sum())} training rows; at least "
+            "some must have one"
+        )
+
+
+def _weights(cohort: Cohort, name: str | None) -> NDArray[np.float64]:
+    if name is None:
+        return np.ones(len(cohort.ids))
+    weights = as_numbers(column(cohort.subjects, name, "subjects"), "subjects", name)
+    if (bad := ~(np.isfinite(weights) & (weights > 0))).any():
+        row = first(bad)
+        raise DataError(
+            f"subjects: weight {name!r} is {weights[row]} in row {row} ({int(bad.sum())} rows); a weight is "
+            "a positive "
+            "number. Drop rows that carry none"
+        )
+    return weights
+
+
+def _training_part(cohort: Cohort, name: str, training: NDArray[np.bool_]) -> NDArray[np.float32] | pa.Table:
+    item = cohort.content[name]
+    chosen = training[item.rows]
+    return item.values.filter(pa.array(chosen)) if isinstance(item.values, pa.Table) else item.values[chosen]
+
+
+def _count(cohort: Cohort, among: NDArray[np.bool_]) -> Count:
+    target = cohort.target[among]
+    empty = (cohort.rows[among] < 0).all(axis=1)
+    return Count(int(among.sum()), int((~np.isnan(target)).sum()), int((target == 1).sum()), int(empty.sum()))
+
+
+def _index(cohort: Cohort, parts: NDArray[np.str_], weights: NDArray[np.float64]) -> pa.Table:
+    rows = cohort.rows
+    columns: dict[str, Any] = {
+        "id": cohort.ids,
+        "group": cohort.groups,
+        "split": pa.array(parts.astype(object), pa.string()),
+        "label": pa.array(cohort.target, from_pandas=True).cast(pa.int8()),
+        "weight": pa.array(weights),
+    }
+    columns |= {f"present_{name}": pa.array(rows[:, m] >= 0) for m, name in enumerate(cohort.content)}
+    columns |= {f"row_{name}": pa.array(rows[:, m]) for m, name in enumerate(cohort.content)}
+    return pa.table(columns)
+
+
+def _contents(cohort: Cohort) -> dict[str, NDArray[np.float32] | pa.Table]:
+    return {name: item.values for name, item in cohort.content.items()}
+
+
+def _plain(count: int | Mapping[str, int]) -> int | dict[str, int]:
+    return count if isinstance(count, int) else dict(count)
+
+
+def _strings(names: pa.Array) -> NDArray[np.str_]:
+    return np.asarray(names.to_numpy(zero_copy_only=False), dtype=np.str_)
+
+
+def _silent(_what: str, _done: float) -> None:
+    return None

@@ -1,0 +1,212 @@
+"""Long tables of records (one measurement or document per row) to one array or list per subject."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from sklar.data.schema import UNIT_SECONDS, Text, TimeSeries
+from sklar.data.tables import as_names, as_numbers, column, first, listed, positions
+from sklar.errors import DataError
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Moment of prediction of each subject, or none when record times are already relative to it.
+
+    Attributes:
+        zero: (N,) numbers or timestamps, or None.
+        name: Column that it came from.
+    """
+
+    zero: pa.Array | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the subjects have of one modality.
+
+    Attributes:
+        rows: (N_present,) positions of the subjects that have it, ascending.
+        values: (N_present, T, V) float32 of a series with NaN where nothing was measured, or an Arrow
+            table of N_present rows.
+        counts: How many records were read, used, and left out for which reason.
+    """
+
+    rows: NDArray[np.int64]
+    values: NDArray[np.float32] | pa.Table
+    counts: Mapping[str, int | Mapping[str, int]]
+
+
+def read_series(
+    spec: TimeSeries, table: pa.Table, where: str, id_column: str, ids: pa.Array, clock: Clock
+) -> Content:
+    """Bin a long table (id, time, variable, value) on the grid of ``spec``.
+
+    Records after time zero, before the grid, without a finite value or outside the plausible limits are
+    left out and counted.
+
+    Raises:
+        DataError: A column is missing, an id or variable is unknown, or a time is not finite.
+    """
+    owner = _owners(table, where, id_column, ids)
+    time = _relative_time(table, where, owner, clock, spec.unit)
+    variable = _variables(table, where, spec)
+    value = as_numbers(column(table, "value", where), where, "value")
+
+    low, high = spec.bounds[variable, 0], spec.bounds[variable, 1]
+    after = time > 0
+    before = ~after & (time <= -spec.steps * spec.step)
+    inside = ~after & ~before
+    unknown = inside & ~np.isfinite(value)
+    implausible = inside & ~unknown & ((value < low) | (value > high))
+    used = inside & ~unknown & ~implausible
+    out = np.bincount(variable[implausible], minlength=len(spec.variables))
+    counts: dict[str, int | Mapping[str, int]] = {
+        "records": len(time),
+        "after_time_zero": int(after.sum()),
+        "before_the_grid": int(before.sum()),
+        "without_value": int(unknown.sum()),
+        "implausible": {name: int(n) for name, n in zip(spec.variables, out, strict=True) if n},
+        "used": int(used.sum()),
+    }
+    rows, compact = np.unique(owner[used], return_inverse=True)
+    time = time[used]
+    step = np.clip(spec.steps - 1 - np.floor(-time / spec.step).astype(np.int64), 0, spec.steps - 1)
+    cell = (compact * spec.steps + step) * len(spec.variables) + variable[used]
+    shape = (len(rows), spec.steps, len(spec.variables))
+    grid = _reduce(spec.statistic, cell, time, value[used], int(np.prod(shape)))
+    return Content(rows, grid.reshape(shape).astype(np.float32), counts)
+
+
+def read_documents(
+    spec: Text, table: pa.Table, where: str, id_column: str, ids: pa.Array, clock: Clock
+) -> Content:
+    """Gather a long table (id, text, optionally time and position) as lists of documents.
+
+    Documents follow ``time``, then ``position``, then the order of the table; blank ones, and those after
+    time zero, are left out and counted.
+
+    Raises:
+        DataError: A column is missing, an id is unknown, or a time is not finite.
+    """
+    owner = _owners(table, where, id_column, ids)
+    text = column(table, "text", where).cast(pa.string())
+    blank = ~_true(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(text)), 0))
+    timed = "time" in table.column_names
+    time = _relative_time(table, where, owner, clock, spec.unit) if timed else np.zeros(len(owner))
+    placed = "position" in table.column_names
+    place = (
+        as_numbers(column(table, "position", where), where, "position") if placed else np.zeros(len(owner))
+    )
+
+    after = ~blank & (time > 0)
+    candidates = np.flatnonzero(~blank & ~after)
+    order = candidates[np.lexsort((place[candidates], time[candidates], owner[candidates]))]
+    rows, start, count = np.unique(owner[order], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(start, count)
+    kept = rank >= np.repeat(count, count) - spec.documents if spec.keep == "last" else rank < spec.documents
+    order = order[kept]
+    offsets = pa.array(np.concatenate([[0], np.cumsum(np.minimum(count, spec.documents))]).astype(np.int32))
+    values = {
+        "id": ids.take(pa.array(rows)),
+        "documents": pa.ListArray.from_arrays(offsets, text.take(pa.array(order))),
+    }
+    if timed:
+        values["times"] = pa.ListArray.from_arrays(offsets, pa.array(time[order]))
+    counts: dict[str, int | Mapping[str, int]] = {
+        "records": len(owner),
+        "after_time_zero": int(after.sum()),
+        "blank": int(blank.sum()),
+        "beyond_the_limit": int((~kept).sum()),
+        "used": len(order),
+    }
+    return Content(rows, pa.table(values), counts)
+
+
+def _owners(table: pa.Table, where: str, id_column: str, ids: pa.Array) -> NDArray[np.int64]:
+    names = as_names(column(table, id_column, where), where, id_column)
+    owner = positions(names, ids)
+    if (lost := owner < 0).any():
+        row = first(lost)
+        raise DataError(
+            f"{where}: {id_column!r} {names[row].as_py()!r} in row {row} is not in the subjects' table "
+            f"({int(lost.sum())} of {len(owner)} rows). Add the subject, or drop those rows"
+        )
+    return owner
+
+
+def _variables(table: pa.Table, where: str, spec: TimeSeries) -> NDArray[np.int64]:
+    names = as_names(column(table, "variable", where), where, "variable")
+    code = positions(names, pa.array(spec.variables, pa.string()))
+    if (lost := code < 0).any():
+        row = first(lost)
+        raise DataError(
+            f"{where}: variable {names[row].as_py()!r} in row {row} ({int(lost.sum())} rows) is not in the "
+            "schema "
+            f"({listed(spec.variables)}). Add it to the modality's variables, or drop those rows"
+        )
+    return code
+
+
+def _relative_time(
+    table: pa.Table, where: str, owner: NDArray[np.int64], clock: Clock, unit: str
+) -> NDArray[np.float64]:
+    """(R,) record times minus the owner's time zero, in ``unit``."""
+    stamps = column(table, "time", where)
+    temporal = pa.types.is_temporal(stamps.type)
+    if clock.zero is None:
+        if temporal:
+            raise DataError(
+                f"{where}: 'time' holds timestamps ({stamps.type}) but the schema has no time_zero; name "
+                "the column "
+                "with the moment of prediction, or give times relative to it as numbers"
+            )
+        time = as_numbers(stamps, where, "time")
+    elif temporal != pa.types.is_temporal(clock.zero.type):
+        raise DataError(
+            f"{where}: 'time' is {stamps.type} but time_zero {clock.name!r} is {clock.zero.type}; "
+            "both must be timestamps, or both numbers"
+        )
+    elif temporal:
+        time = (_seconds(stamps) - _seconds(clock.zero)[owner]) / UNIT_SECONDS[unit]
+    else:
+        time = as_numbers(stamps, where, "time") - as_numbers(clock.zero, "subjects", clock.name)[owner]
+    if (bad := ~np.isfinite(time)).any():
+        row = first(bad)
+        raise DataError(
+            f"{where}: time {stamps[row].as_py()!r} in row {row} ({int(bad.sum())} rows) is not a finite "
+            "number "
+            "relative to time zero. Fill the time (and time zero), or drop those rows"
+        )
+    return time
+
+
+def _seconds(stamps: pa.Array) -> NDArray[np.float64]:
+    micro = stamps.cast(pa.timestamp("us", tz=getattr(stamps.type, "tz", None)), safe=False).cast(pa.int64())
+    return np.asarray(micro.to_numpy(zero_copy_only=False), dtype=np.float64) / 1e6
+
+
+def _reduce(
+    statistic: str, cell: NDArray[np.int64], time: NDArray[np.float64], value: NDArray[np.float64], cells: int
+) -> NDArray[np.float64]:
+    """(cells,) one number per cell, NaN where a cell got no value."""
+    out = np.full(cells, np.nan)
+    if statistic == "mean":
+        count = np.bincount(cell, minlength=cells)
+        total = np.bincount(cell, weights=value, minlength=cells)
+        np.divide(total, count, out=out, where=count > 0)
+    elif statistic == "last":
+        order = np.argsort(time, kind="stable")
+        out[cell[order]] = value[order]  # of repeated positions numpy keeps the last assignment
+    else:
+        (np.fmin if statistic == "min" else np.fmax).at(out, cell, value)
+    return out
+
+
+def _true(flags: pa.Array) -> NDArray[np.bool_]:
+    return np.asarray(pc.fill_null(flags, False).to_numpy(zero_copy_only=False), dtype=bool)
