@@ -1,0 +1,222 @@
+"""Batches from a prepared folder: a batch is one array index per modality, never a loop over rows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sklar.data.schema import Tabular, TimeSeries
+from sklar.data.store import PreparedData
+from sklar.errors import UserError
+from sklar.types import Batch, Documents, Input, Series, Table
+
+Tokens = tuple[NDArray[np.integer[Any]], NDArray[np.bool_]]
+"""Token ids (N_present, D, L) and where a token exists (N_present, D, L), in the order of the index."""
+
+
+class PreparedDataset(Dataset[Batch]):
+    """Rows of a prepared folder as batches; the raw arrays stay mapped, and are preprocessed per batch.
+
+    Index it with a list of positions among its own rows. Absent modalities have zero content.
+
+    Args:
+        data: The opened folder.
+        rows: A split ("train", "valid", "test") or (R,) positions in the index.
+        documents: Token ids and mask of every text modality.
+        censoring: "ipcw" puts the folder's weights on the rows, "complete" weighs them all 1.
+
+    Raises:
+        UserError: A text modality has no tokens, or tokens of another number of rows.
+    """
+
+    def __init__(
+        self,
+        data: PreparedData,
+        rows: str | NDArray[np.integer[Any]],
+        documents: Mapping[str, Tokens] | None = None,
+        censoring: Literal["complete", "ipcw"] = "complete",
+    ):
+        if censoring not in ("complete", "ipcw"):
+            raise UserError(f"censoring {censoring!r}: choose 'complete' (all weights 1) or 'ipcw'")
+        self.data = data
+        self.rows = data.rows(rows) if isinstance(rows, str) else np.asarray(rows, dtype=np.int64)
+        self.documents = _checked_tokens(data, documents or {})
+        self.censoring = censoring
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Batch:
+        """A batch of one row."""
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> Batch:
+        """The batch of the given positions among this dataset's rows."""
+        rows = self.rows[np.asarray(indices, dtype=np.int64)]
+        weight = self.data.weight[rows] if self.censoring == "ipcw" else np.ones(len(rows))
+        return Batch(
+            inputs={name: self._input(name, rows) for name in self.data.modalities},
+            present=torch.from_numpy(self.data.present[rows]),
+            target=torch.from_numpy(self.data.target[rows].astype(np.float32)),
+            ids=torch.from_numpy(rows),
+            groups=torch.from_numpy(self.data.group_codes[rows]),
+            weight=torch.from_numpy(weight.astype(np.float32)),
+        )
+
+    def _input(self, name: str, rows: NDArray[np.int64]) -> Input:
+        place = self.data.positions[rows, self.data.modalities.index(name)]
+        has = place >= 0
+        spec = self.data.schema.modalities[name]
+        if isinstance(spec, TimeSeries):
+            return self._series(name, spec, place, has)
+        if isinstance(spec, Tabular):
+            return self._table(name, place, has)
+        ids, attention = self.documents[name]
+        tokens = _spread(ids[place[has]].astype(np.int64), has)
+        mask = _spread(attention[place[has]], has)
+        return Documents(tokens, mask, mask.any(-1))
+
+    def _series(
+        self, name: str, spec: TimeSeries, place: NDArray[np.int64], has: NDArray[np.bool_]
+    ) -> Series:
+        ready = self.data.preprocessor.series(name, self.data.raw_series(name)[place[has]])
+        times = torch.from_numpy(spec.times.astype(np.float32)).repeat(len(has), 1)
+        valid = torch.ones(times.shape, dtype=torch.bool)
+        return Series(_spread(ready.values, has), valid, _spread(ready.observed, has), times)
+
+    def _table(self, name: str, place: NDArray[np.int64], has: NDArray[np.bool_]) -> Table:
+        ready = self.data.preprocessed_table(name)
+        chosen = place[has]
+        return Table(
+            _spread(ready.numeric[chosen], has),
+            _spread(ready.observed[chosen], has),
+            _spread(ready.categories[chosen], has),
+        )
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Batches of positions whose order is a function of (seed, epoch) and nothing else.
+
+    A run that resumes at epoch e sees what an uninterrupted one would have seen. A last batch of a single
+    row, on which batch statistics are undefined, joins the batch before it when there is one.
+
+    Args:
+        rows: Number of rows.
+        size: Rows of a batch.
+        seed: Seed of the order.
+        shuffle: False keeps the order of the rows.
+        drop_last: True leaves out the last batch when it is smaller than ``size``.
+
+    Raises:
+        UserError: No row, a size below 1, or fewer rows than one batch with ``drop_last``.
+    """
+
+    def __init__(self, rows: int, size: int, seed: int = 0, shuffle: bool = True, drop_last: bool = False):
+        if rows < 1 or size < 1:
+            raise UserError(f"batches of {size} from {rows} rows: both must be at least 1")
+        if drop_last and rows < size:
+            raise UserError(f"drop_last with {rows} rows leaves no batch of {size}; use a smaller batch")
+        self.rows = rows
+        self.size = size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> "EpochBatches":
+        """Itself: Lightning calls ``batch_sampler.sampler.set_epoch`` before every epoch."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of ``epoch`` for the next iteration."""
+        self.epoch = epoch
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """(rows,) positions in the order of an epoch."""
+        if not self.shuffle:
+            return np.arange(self.rows)
+        return np.random.default_rng([self.seed, epoch]).permutation(self.rows)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self.order(self.epoch)
+        for start, stop in self._cuts():
+            yield order[start:stop].tolist()
+
+    def __len__(self) -> int:
+        return len(self._cuts())
+
+    def _cuts(self) -> list[tuple[int, int]]:
+        starts = list(range(0, self.rows, self.size))
+        last = self.rows - starts[-1]
+        if self.drop_last and last < self.size:
+            return [(start, start + self.size) for start in starts[:-1]]
+        if last == 1 < self.size and len(starts) > 1:
+            starts.pop()
+        return list(zip(starts, [*starts[1:], self.rows], strict=True))
+
+
+def loader(
+    dataset: PreparedDataset,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    shuffle: bool = False,
+    drop_last: bool = False,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader[Batch]:
+    """A torch DataLoader that yields batches.
+
+    Args:
+        dataset: The rows.
+        batch_size: Rows of a batch.
+        seed: Seed of the order, with the epoch that ``loader.batch_sampler.set_epoch`` chose.
+        shuffle: True for training.
+        drop_last: Leave out a smaller last batch.
+        num_workers: Worker processes; reading is cheap enough for none.
+        pin_memory: Page-locked memory, for copies to a GPU.
+    """
+    batches = EpochBatches(len(dataset), batch_size, seed, shuffle, drop_last)
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=_identity,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+    )
+
+
+def _checked_tokens(data: PreparedData, documents: Mapping[str, Tokens]) -> dict[str, Tokens]:
+    if extra := [name for name in documents if name not in data.schema.texts]:
+        raise UserError(f"tokens for {extra[0]!r}, which is no text modality of {data.path}")
+    for name in data.schema.texts:
+        if name not in documents:
+            raise UserError(
+                f"text modality {name!r} needs token ids: pass documents={{{name!r}: (ids, attention)}} "
+                "with one row "
+                "per present row, made by the model's tokenizer"
+            )
+        ids, attention = documents[name]
+        rows = int(data.present[:, data.modalities.index(name)].sum())
+        if ids.ndim != 3 or ids.shape != attention.shape or len(ids) != rows:
+            raise UserError(
+                f"tokens of {name!r}: ids {ids.shape} and attention {attention.shape} must both be (rows "
+                "with this "
+                f"modality = {rows}, documents, length)"
+            )
+    return dict(documents)
+
+
+def _spread(content: NDArray[Any], has: NDArray[np.bool_]) -> torch.Tensor:
+    """(B, ...) the content on the rows that have it, zeros elsewhere."""
+    out = np.zeros((len(has), *content.shape[1:]), dtype=content.dtype)
+    out[has] = content
+    return torch.from_numpy(out)
+
+
+def _identity(batch: Any) -> Any:
+    return batch
