@@ -6,16 +6,29 @@ a fitted model reads new patients with `read_cohort` and never needs a folder.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sklar.data.preprocess import numbers
+from sklar.data.manifest import Statistics
+from sklar.data.preprocess import Preprocessor, numbers
 from sklar.data.records import Clock, Content, read_documents, read_series
 from sklar.data.schema import Schema, Tabular, TimeSeries
-from sklar.data.tables import as_names, as_numbers, as_table, as_text, column, first, listed, positions
+from sklar.data.source import DataSource
+from sklar.data.tables import (
+    as_names,
+    as_numbers,
+    as_strings,
+    as_table,
+    as_text,
+    column,
+    first,
+    listed,
+    positions,
+)
 from sklar.errors import DataError, UserError
 
 
@@ -26,8 +39,8 @@ class Cohort:
     Attributes:
         schema: Names, order and units.
         subjects: The subjects' table, N rows.
-        ids: (N,) row names.
-        groups: (N,) group names; the row names when the schema has no group.
+        ids: (N,) row names, strings.
+        groups: (N,) group names, strings; the row names when the schema has no group.
         target: (N,) 0 or 1, NaN where it is unknown.
         content: Per modality, in the order of the schema.
     """
@@ -46,6 +59,57 @@ class Cohort:
         for index, item in enumerate(self.content.values()):
             table[item.rows, index] = np.arange(len(item.rows))
         return table
+
+
+@dataclass(frozen=True)
+class CohortData(DataSource):
+    """A cohort in memory, read with statistics that were fitted elsewhere: new patients of a trained model.
+
+    Attributes:
+        cohort: The patients.
+        statistics: Per modality and variable, from the training rows of the model.
+    """
+
+    cohort: Cohort
+    statistics: Statistics
+
+    @cached_property
+    def preprocessor(self) -> Preprocessor:
+        """Schema and training statistics."""
+        return Preprocessor(self.cohort.schema, self.statistics)
+
+    @cached_property
+    def ids(self) -> NDArray[np.str_]:
+        """(N,) row names."""
+        return as_strings(self.cohort.ids)
+
+    @cached_property
+    def groups(self) -> NDArray[np.str_]:
+        """(N,) group names."""
+        return as_strings(self.cohort.groups)
+
+    @property
+    def target(self) -> NDArray[np.float64]:
+        """(N,) 0 or 1, NaN where it is unknown."""
+        return self.cohort.target
+
+    @cached_property
+    def weight(self) -> NDArray[np.float64]:
+        """(N,) ones."""
+        return np.ones(len(self.cohort.ids))
+
+    @cached_property
+    def positions(self) -> NDArray[np.int64]:
+        """(N, M) position of each row in each modality's array, -1 where it is absent."""
+        return self.cohort.rows
+
+    def array(self, name: str) -> NDArray[np.float32]:
+        """(N_present, T, V) array of a time series."""
+        return np.asarray(self.cohort.content[name].values)
+
+    def content(self, name: str) -> pa.Table:
+        """Table of N_present rows of a text or tabular modality."""
+        return self.cohort.content[name].values
 
 
 def read_cohort(

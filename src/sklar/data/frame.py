@@ -21,7 +21,7 @@ from sklar.data.preprocess import fit_statistics
 from sklar.data.schema import Schema
 from sklar.data.split import SPLITS, check_split, split_by_group
 from sklar.data.store import PreparedData
-from sklar.data.tables import as_names, as_numbers, as_table, column, first
+from sklar.data.tables import as_names, as_numbers, as_strings, as_table, column, first
 from sklar.errors import DataError, UserError
 
 Progress = Callable[[str, float], None]
@@ -80,9 +80,9 @@ def write(
     """
     say = progress or _silent
     say("reading tables", 0.0)
-    frames = {"subjects": as_table(subjects, "subjects")}
-    frames |= {f"series {key}": as_table(frame, f"series {key!r}") for key, frame in (series or {}).items()}
-    frames |= {f"text {key}": as_table(frame, f"text {key!r}") for key, frame in (texts or {}).items()}
+    people = as_table(subjects, "subjects")
+    series = {key: as_table(frame, f"series {key!r}") for key, frame in (series or {}).items()}
+    texts = {key: as_table(frame, f"text {key!r}") for key, frame in (texts or {}).items()}
     options = {
         "format": FORMAT,
         "schema": schema.model_dump(mode="json"),
@@ -96,15 +96,16 @@ def write(
         "rules": dict(rules or {}),
         "notes": list(notes),
         "restricted": restricted,
+        "tables": [list(series), list(texts)],
     }
-    configuration = _fingerprint(options, frames)
+    configuration = _fingerprint(options, [people, *series.values(), *texts.values()])
     target = Path(out)
     if (existing := _existing(target, configuration)) is not None:
         say("found the same folder", 1.0)
         return existing
 
     say("checking tables", 0.1)
-    cohort = read_cohort(schema, frames["subjects"], series, texts)
+    cohort = read_cohort(schema, people, series, texts)
     say("splitting", 0.5)
     parts = _split(cohort, split, fractions, seed)
     _check_presence(cohort, parts)
@@ -187,15 +188,14 @@ def _existing(target: Path, configuration: str) -> PreparedData | None:
     return found
 
 
-def _fingerprint(options: Mapping[str, Any], frames: Mapping[str, pa.Table]) -> str:
+def _fingerprint(options: Mapping[str, Any], tables: Sequence[pa.Table]) -> str:
     """SHA-256 of the options and of every table as Arrow writes it, whatever its chunks and metadata."""
     digest = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
-    for name, table in frames.items():
+    for table in tables:
         plain = table.replace_schema_metadata(None).combine_chunks()
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, plain.schema) as stream:
             stream.write_table(plain)
-        digest.update(name.encode())
         digest.update(sink.getvalue())
     return digest.hexdigest()
 
@@ -203,10 +203,10 @@ def _fingerprint(options: Mapping[str, Any], frames: Mapping[str, pa.Table]) -> 
 def _split(
     cohort: Cohort, split: str | None, fractions: tuple[float, float, float], seed: int
 ) -> NDArray[np.str_]:
-    groups = _strings(cohort.groups)
+    groups = as_strings(cohort.groups)
     if split is None:
         return split_by_group(groups, fractions, seed)
-    parts = _strings(as_names(column(cohort.subjects, split, "subjects"), "subjects", split))
+    parts = as_strings(as_names(column(cohort.subjects, split, "subjects"), "subjects", split))
     check_split(parts, groups, split)
     return parts
 
@@ -274,10 +274,6 @@ def _contents(cohort: Cohort) -> dict[str, NDArray[np.float32] | pa.Table]:
 
 def _plain(count: int | Mapping[str, int]) -> int | dict[str, int]:
     return count if isinstance(count, int) else dict(count)
-
-
-def _strings(names: pa.Array) -> NDArray[np.str_]:
-    return np.asarray(names.to_numpy(zero_copy_only=False), dtype=np.str_)
 
 
 def _silent(_what: str, _done: float) -> None:

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sklar.data.schema import Tabular, TimeSeries
+from sklar.data.source import DataSource
 from sklar.data.store import PreparedData
+from sklar.data.tables import listed
 from sklar.errors import UserError
 from sklar.types import Batch, Documents, Input, Series, Table
 
@@ -18,13 +20,15 @@ Tokens = tuple[NDArray[np.integer[Any]], NDArray[np.bool_]]
 
 
 class PreparedDataset(Dataset[Batch]):
-    """Rows of a prepared folder as batches; the raw arrays stay mapped, and are preprocessed per batch.
+    """Rows of a prepared folder, or of a cohort in memory, as batches.
+
+    Raw arrays stay where they are, mapped from disk, and are preprocessed per batch.
 
     Index it with a list of positions among its own rows. Absent modalities have zero content.
 
     Args:
-        data: The opened folder.
-        rows: A split ("train", "valid", "test") or (R,) positions in the index.
+        data: The opened folder, or the cohort.
+        rows: A split ("train", "valid", "test") of a folder, (R,) positions in the index, or None for all.
         documents: Token ids and mask of every text modality.
         censoring: "ipcw" puts the folder's weights on the rows, "complete" weighs them all 1.
 
@@ -34,15 +38,15 @@ class PreparedDataset(Dataset[Batch]):
 
     def __init__(
         self,
-        data: PreparedData,
-        rows: str | NDArray[np.integer[Any]],
+        data: DataSource,
+        rows: str | NDArray[np.integer[Any]] | None = None,
         documents: Mapping[str, Tokens] | None = None,
         censoring: Literal["complete", "ipcw"] = "complete",
     ):
         if censoring not in ("complete", "ipcw"):
             raise UserError(f"censoring {censoring!r}: choose 'complete' (all weights 1) or 'ipcw'")
         self.data = data
-        self.rows = data.rows(rows) if isinstance(rows, str) else np.asarray(rows, dtype=np.int64)
+        self.rows = _chosen(data, rows)
         self.documents = _checked_tokens(data, documents or {})
         self.censoring = censoring
 
@@ -77,7 +81,9 @@ class PreparedDataset(Dataset[Batch]):
         ids, attention = self.documents[name]
         tokens = _spread(ids[place[has]].astype(np.int64), has)
         mask = _spread(attention[place[has]], has)
-        return Documents(tokens, mask, mask.any(-1))
+        times = self.data.document_times(name)
+        when = None if times is None else _spread(times[place[has], : ids.shape[1]], has)
+        return Documents(tokens, mask, mask.any(-1), when)
 
     def _series(
         self, name: str, spec: TimeSeries, place: NDArray[np.int64], has: NDArray[np.bool_]
@@ -88,7 +94,7 @@ class PreparedDataset(Dataset[Batch]):
         return Series(_spread(ready.values, has), valid, _spread(ready.observed, has), times)
 
     def _table(self, name: str, place: NDArray[np.int64], has: NDArray[np.bool_]) -> Table:
-        ready = self.data.preprocessed_table(name)
+        ready = self.data.ready_table(name)
         chosen = place[has]
         return Table(
             _spread(ready.numeric[chosen], has),
@@ -190,9 +196,24 @@ def loader(
     )
 
 
-def _checked_tokens(data: PreparedData, documents: Mapping[str, Tokens]) -> dict[str, Tokens]:
+def _chosen(data: DataSource, rows: str | NDArray[np.integer[Any]] | None) -> NDArray[np.int64]:
+    if rows is None:
+        return np.arange(len(data.ids))
+    if not isinstance(rows, str):
+        return np.asarray(rows, dtype=np.int64)
+    if isinstance(data, PreparedData):
+        return data.rows(rows)
+    raise UserError(
+        f"split {rows!r}: only a prepared folder has splits; pass positions, or None for all rows"
+    )
+
+
+def _checked_tokens(data: DataSource, documents: Mapping[str, Tokens]) -> dict[str, Tokens]:
     if extra := [name for name in documents if name not in data.schema.texts]:
-        raise UserError(f"tokens for {extra[0]!r}, which is no text modality of {data.path}")
+        raise UserError(
+            f"tokens for {extra[0]!r}, which is no text modality (texts: "
+            f"{listed(data.schema.texts) or 'none'})"
+        )
     for name in data.schema.texts:
         if name not in documents:
             raise UserError(

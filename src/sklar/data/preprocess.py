@@ -28,12 +28,10 @@ class SeriesArrays:
         values: (N, T, 3V) float32: carried-forward z-scores, observed as 0 or 1, time since the last
             observation as a fraction of the grid (0 at an observation, 1 where there was none yet).
         observed: (N, T, V) bool.
-        times: (N, T) float32 bin midpoints relative to time zero, in the schema's unit.
     """
 
     values: NDArray[np.float32]
     observed: NDArray[np.bool_]
-    times: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -78,16 +76,24 @@ class Preprocessor:
         Args:
             name: The modality.
             raw: (N, T, V) raw units, NaN where not measured.
+
+        Raises:
+            DataError: T or V is not the schema's.
         """
         spec = self.schema.series[name]
+        if raw.shape[1:] != (spec.steps, len(spec.variables)):
+            raise DataError(
+                f"series {name!r}: array {raw.shape}, the schema has {spec.steps} steps of "
+                f"{len(spec.variables)} "
+                "variables. Bin the records with the same schema"
+            )
         z, observed = _standardise(raw, spec, *self._moments(name, spec.variables))
         steps = np.arange(spec.steps)[:, None]
         last = np.maximum.accumulate(np.where(observed, steps, -1), axis=1)
         carried = np.take_along_axis(z, np.maximum(last, 0), axis=1)  # before the first: z is 0 in gaps
         since = np.where(last < 0, 1.0, (steps - last) / spec.steps)
         values = np.concatenate([carried, observed, since], axis=2, dtype=np.float32, casting="unsafe")
-        times = np.broadcast_to(spec.times.astype(np.float32), raw.shape[:2])
-        return SeriesArrays(values, observed, times)
+        return SeriesArrays(values, observed)
 
     def table(self, name: str, raw: pa.Table) -> TableArrays:
         """Model-ready arrays of a table.

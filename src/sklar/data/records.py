@@ -172,6 +172,11 @@ def _relative_time(
             f"{where}: 'time' is {stamps.type} but time_zero {clock.name!r} is {clock.zero.type}; "
             "both must be timestamps, or both numbers"
         )
+    elif temporal and _zoned(stamps) != _zoned(clock.zero):
+        raise DataError(
+            f"{where}: 'time' is {stamps.type} but time_zero {clock.name!r} is {clock.zero.type}; "
+            "give both a time zone, or neither"
+        )
     elif temporal:
         time = (_seconds(stamps) - _seconds(clock.zero)[owner]) / UNIT_SECONDS[unit]
     else:
@@ -184,6 +189,10 @@ def _relative_time(
             "relative to time zero. Fill the time (and time zero), or drop those rows"
         )
     return time
+
+
+def _zoned(stamps: pa.Array) -> bool:
+    return getattr(stamps.type, "tz", None) is not None
 
 
 def _seconds(stamps: pa.Array) -> NDArray[np.float64]:

@@ -91,6 +91,11 @@ def as_numbers(array: pa.Array, where: str, name: str) -> NDArray[np.float64]:
     return np.asarray(numbers.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
+def as_strings(names: pa.Array) -> NDArray[np.str_]:
+    """Arrow strings as a numpy array."""
+    return np.asarray(names.to_numpy(zero_copy_only=False), dtype=np.str_)
+
+
 def positions(names: pa.Array, among: pa.Array) -> NDArray[np.int64]:
     """(R,) where each name stands in ``among``, -1 where it does not."""
     found = pc.fill_null(pc.index_in(names, value_set=among), -1)
