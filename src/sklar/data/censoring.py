@@ -69,8 +69,9 @@ def ipcw_weights(time: NDArray[Any], event: NDArray[Any], horizon: float) -> NDA
 
     With G the Kaplan-Meier estimate of the censoring distribution, the weight is $1 / G(T-)$ for an event
     at T <= horizon, $1 / G(\text{horizon})$ for a subject followed beyond it, and 0 for one censored by
-    then, whose outcome is unknown. On these weights two identities hold exactly, not only on average: they
-    add up to N, and the weighted event rate is the Kaplan-Meier risk 1 - S(horizon).
+    then, whose outcome is unknown. Two identities hold exactly, not only on average: the weighted number of
+    events over N is the Kaplan-Meier risk 1 - S(horizon); and the weights add up to N, as long as somebody
+    is followed beyond the horizon.
 
     The weights remove the bias of complete cases only if censoring does not depend on the outcome or on
     what predicts it; G here depends on nothing but time.
@@ -95,7 +96,8 @@ def ipcw_weights(time: NDArray[Any], event: NDArray[Any], horizon: float) -> NDA
     weights = np.zeros(len(time))
     died = event & (time <= horizon)
     weights[died] = 1.0 / curve.before(time[died])
-    weights[time > horizon] = 1.0 / curve.at(horizon)
+    followed = time > horizon
+    weights[followed] = 1.0 / curve.at(np.minimum(time[followed], horizon))
     return weights
 
 
