@@ -194,14 +194,12 @@ class Output:
             absent modalities are zero.
         heads: Auxiliary predictions.
         penalties: Named scalar losses, already weighted and masked.
-        monitors: Named scalar diagnostics without gradient; never part of a loss.
     """
 
     logits: Float[Tensor, "b k"]
     latents: Mapping[str, Float[Tensor, "b d"]]
     heads: Mapping[str, Head]
     penalties: Mapping[str, Float[Tensor, ""]]
-    monitors: Mapping[str, Float[Tensor, ""]]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from sklar.encoders.build import EncoderConfig, InputShape, SeriesShape, TableSh
 from sklar.encoders.series import Recurrent, RecurrentConfig
 from sklar.encoders.tabular import Tabular, TabularConfig
 from sklar.encoders.text import BertText, BertTextConfig
+from sklar.encoders.tokenizer import Tokens, WordPiece
 
 ENCODERS: dict[str, type[Backbone]] = {"series": Recurrent, "text": BertText, "table": Tabular}
 """The backbone of each kind of input."""
@@ -28,5 +29,7 @@ __all__ = [
     "Tabular",
     "TabularConfig",
     "TextShape",
+    "Tokens",
+    "WordPiece",
     "build",
 ]

@@ -1,0 +1,89 @@
+"""A WordPiece tokenizer that belongs to one model: trained on its training split, saved beside it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+PADDING, UNKNOWN, START, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokenised documents of N rows.
+
+    Attributes:
+        ids: (N, D, L) int32 token ids.
+        attention: (N, D, L) true where a token exists.
+    """
+
+    ids: NDArray[np.int32]
+    attention: NDArray[np.bool_]
+
+
+@final
+class WordPiece:
+    """Lower-cased WordPiece with BERT's special tokens.
+
+    Args:
+        tokenizer: A fast tokenizer with those tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.size: int = tokenizer.get_vocab_size()
+        self.padding: int = tokenizer.token_to_id(PADDING)
+
+    @classmethod
+    def train(cls, texts: Sequence[str], vocabulary: int) -> "WordPiece":
+        """Learn at most ``vocabulary`` word pieces from the given (training) texts."""
+        tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        special = [PADDING, UNKNOWN, START, END, MASK]
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=vocabulary, special_tokens=special, show_progress=False, continuing_subword_prefix="##"
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{START} $A {END}",
+            special_tokens=[(name, tokenizer.token_to_id(name)) for name in (START, END)],
+        )
+        return cls(tokenizer)
+
+    @classmethod
+    def load(cls, path: Path) -> "WordPiece":
+        """Read a tokenizer that `save` wrote."""
+        return cls(Tokenizer.from_str(path.read_text(encoding="utf-8")))
+
+    def save(self, path: Path) -> None:
+        """Write one JSON file."""
+        content = json.loads(self._tokenizer.to_str())
+        path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    def encode(self, documents: Sequence[Sequence[str]], length: int) -> Tokens:
+        """Token ids of up to D documents per row, where D is the largest count; longer ones are cut.
+
+        Args:
+            documents: One list of documents per row.
+            length: Most tokens of a document, the special ones included.
+        """
+        self._tokenizer.enable_truncation(length)
+        self._tokenizer.enable_padding(pad_id=self.padding, pad_token=PADDING)
+        counts = np.array([len(own) for own in documents], dtype=np.int64)
+        encoded = self._tokenizer.encode_batch([text for own in documents for text in own])
+        width = len(encoded[0].ids) if encoded else 1
+        shape = (len(counts), int(counts.max(initial=1)), width)
+        ids = np.full(shape, self.padding, dtype=np.int32)
+        attention = np.zeros(shape, dtype=np.bool_)
+        filled = np.arange(shape[1]) < counts[:, None]
+        ids[filled] = np.array([item.ids for item in encoded], dtype=np.int32).reshape(-1, width)
+        attention[filled] = np.array([item.attention_mask for item in encoded], dtype=np.bool_).reshape(
+            -1, width
+        )
+        return Tokens(ids, attention)

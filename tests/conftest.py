@@ -1,0 +1,24 @@
+"""Shared settings: no network, one torch thread per worker."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test files share
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of shared reference data; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("SKLAR_TEST_DATA", Path(__file__).parents[1] / ".." / "shared")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no shared test data in {folder}; set SKLAR_TEST_DATA")
+    return folder
