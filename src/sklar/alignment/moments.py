@@ -1,0 +1,87 @@
+"""Running moments of the latents' normal scores, for copula parameters that keep up with the encoders."""
+
+import math
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from sklar.copulas import Copula, Gaussian, Independence
+from sklar.special import ndtri_log
+
+SMALLEST_EIGENVALUE = 1e-3
+"""Correlations estimated pair by pair may fail to be positive definite; they are shrunk to this."""
+
+MARGIN = 1e-3
+"""Distance of an estimated tau from the ends of a family's range."""
+
+
+@final
+class ScoreMoments(nn.Module):
+    """Exponentially weighted second moments of normal scores, pair by pair over jointly present rows.
+
+    Learned copula parameters lag behind the latents that they couple; imputation therefore reads the
+    parameters from these moments: the correlation itself for elliptical families, for the others
+    the average of Kendall's tau = (2 / pi) asin(r), the relation that holds for elliptical dependence.
+
+    Args:
+        modalities: M.
+        batch_shape: () for one matrix, (d,) for one per coordinate.
+        init_tau: Kendall's tau of the starting matrix.
+        momentum: Weight of the newest batch.
+    """
+
+    product: Tensor
+    square: Tensor
+
+    def __init__(
+        self, modalities: int, batch_shape: tuple[int, ...], init_tau: float, momentum: float = 0.02
+    ) -> None:
+        super().__init__()
+        start = torch.full((modalities, modalities), math.sin(math.pi * init_tau / 2))
+        start.fill_diagonal_(1.0)
+        self.register_buffer("product", start.expand(*batch_shape, -1, -1).clone())
+        self.register_buffer("square", torch.ones(*batch_shape, modalities, modalities))
+        self.momentum = momentum
+
+    @torch.no_grad()
+    def update(
+        self, log_u: Float[Tensor, "b d m"], log_sf: Float[Tensor, "b d m"], present: Bool[Tensor, "b m"]
+    ) -> None:
+        """Move the moments towards those of a batch; pairs that never occur in it stay."""
+        there = present.to(log_u.dtype)
+        scores = ndtri_log(log_u, log_sf) * there.unsqueeze(1)
+        both = there.T @ there
+        rows = "dmn" if self.product.ndim == 3 else "mn"
+        cells = both * (1 if self.product.ndim == 3 else log_u.shape[1])
+        known = both > 0
+        product = torch.einsum(f"bdm,bdn->{rows}", scores, scores) / cells.clamp(min=1)
+        square = torch.einsum(f"bdm,bn->{rows}", scores.square(), there) / cells.clamp(min=1)
+        step = self.momentum * known
+        self.product.add_(step * (product - self.product))
+        self.square.add_(step * (square - self.square))
+
+    def correlation(self) -> Float[Tensor, "*d m m"]:
+        """Correlations of the scores, shrunk towards independence until positive definite."""
+        r = self.product / (self.square * self.square.mT).sqrt()
+        r = (r + r.mT) / 2
+        r.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+        smallest = torch.linalg.eigvalsh(r)[..., :1, None]
+        excess = (SMALLEST_EIGENVALUE - smallest).clamp(min=0)  # zero for all but near-singular matrices
+        shrink = excess / (1 - smallest).clamp(min=SMALLEST_EIGENVALUE)
+        identity = torch.eye(r.shape[-1], dtype=r.dtype, device=r.device)
+        return (1 - shrink) * r + shrink * identity
+
+    def copula(self, like: Copula) -> Copula:
+        """A copula of the same family and dimension with the parameters that the moments say."""
+        if isinstance(like, Independence):
+            return like
+        correlation = self.correlation()
+        if isinstance(like, Gaussian):
+            return Gaussian(correlation)
+        first, second = torch.triu_indices(like.dim, like.dim, offset=1)
+        tau = torch.asin(correlation[..., first, second]).mean(-1) * (2 / math.pi)
+        low, high = like.tau_range
+        # a family without negative dependence answers it with almost none, and none of them reaches 1
+        return type(like).from_tau(tau.clamp(low + MARGIN, high - MARGIN), like.dim)

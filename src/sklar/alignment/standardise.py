@@ -1,0 +1,45 @@
+"""Per-coordinate standardisation of latents over present rows."""
+
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+@final
+class Standardise(nn.Module):
+    """Zero mean and unit variance per coordinate, without affine parameters.
+
+    In training the statistics are those of the batch's present rows, with gradient: this keeps the
+    encoders from inflating the copula term by drifting. With fewer than two present rows, and in
+    evaluation, running statistics serve. Absent rows stay zero and enter no statistic.
+
+    Args:
+        dim: d.
+        momentum: Weight of the newest batch in the running statistics.
+        epsilon: Added to the variance; a constant coordinate becomes zero, not infinite.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, dim: int, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("variance", torch.ones(dim))
+        self.momentum = momentum
+        self.epsilon = epsilon
+
+    def forward(self, z: Float[Tensor, "b d"], present: Bool[Tensor, " b"]) -> Float[Tensor, "b d"]:
+        """Standardise the present rows."""
+        mask = present.unsqueeze(1)
+        mean, variance = self.mean, self.variance
+        count = int(present.sum())
+        if self.training and count >= 2:
+            mean = (z * mask).sum(0) / count
+            variance = ((z - mean).square() * mask).sum(0) / count
+            with torch.no_grad():
+                self.mean.lerp_(mean, self.momentum)
+                self.variance.lerp_(variance * (count / (count - 1)), self.momentum)
+        return (z - mean) * torch.rsqrt(variance + self.epsilon) * mask

@@ -1,0 +1,159 @@
+"""What every fusion model promises, run over the table of models."""
+
+from typing import Any
+
+import pytest
+import torch
+from batches import ALL, SHAPES, SOME, TINY, some_batch, with_noise_in_absent
+from pydantic import TypeAdapter
+from torch import Generator
+
+from sklar.models import MODELS, FusionModel, ModelConfig, create
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "cm2-gaussian": {"name": "cm2"},
+    "cm2-gumbel": {"name": "cm2", "alignment": {"family": "gumbel"}},
+    "cm2-frank": {"name": "cm2", "alignment": {"family": "frank", "estimate": "learned"}},
+    "cm2-unconditional": {"name": "cm2", "imputation": "unconditional", "mark_imputed": False},
+    "cm2-per-coordinate": {"name": "cm2", "alignment": {"parameters": "per_coordinate"}},
+    "late": {"name": "late"},
+    "medfuse": {"name": "medfuse"},
+    "medfuse-learned": {"name": "medfuse", "missing": "learned"},
+    "single-labs": {"name": "single", "modality": "labs"},
+    "single-notes": {"name": "single", "modality": "notes"},
+    "single-table": {"name": "single", "modality": "table"},
+    "unified": {"name": "unified"},
+    "unified-no-heads": {"name": "unified", "head_weight": 0},
+}
+
+
+def make(case: str, outputs: int = 1, seed: int = 0) -> FusionModel:
+    torch.manual_seed(seed)
+    config: ModelConfig = TypeAdapter(ModelConfig).validate_python({**SETTINGS[case], "encoders": TINY})
+    return create(SHAPES, config, outputs)
+
+
+every_model = pytest.mark.parametrize("case", SETTINGS)
+
+
+def test_every_model_of_the_table_is_under_contract() -> None:
+    assert {settings["name"] for settings in SETTINGS.values()} == set(MODELS)
+
+
+@every_model
+@pytest.mark.parametrize("training", [False, True])
+def test_absent_content_never_matters(case: str, training: bool) -> None:
+    model = make(case).train(training)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    results = []
+    for batch in (some_batch(SOME), with_noise_in_absent(some_batch(SOME))):
+        model.load_state_dict(state)
+        torch.manual_seed(3)
+        output = model(batch)
+        objective = model.objective(output, batch.target)
+        buffers = {name: value.clone() for name, value in model.named_buffers()}
+        results.append((output.logits, objective.terms, output.latents, buffers))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@every_model
+def test_every_parameter_gets_a_finite_gradient(case: str) -> None:
+    model = make(case).train()
+    if model.alignment is not None:
+        model.alignment.warmup = 1  # the margins learn once they are initialised
+    for seed in (0, 1):
+        batch = some_batch(SOME.repeat(4, 1), seed)
+        model.zero_grad()
+        model.objective(model(batch), batch.target).total.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+@every_model
+def test_the_logits_alone_reach_every_encoder(case: str) -> None:
+    model = make(case).eval()
+    model(some_batch(ALL)).logits.square().sum().backward()
+    for name, backbone in model.encoders.backbones.items():
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters()), name
+
+
+@every_model
+def test_each_modality_changes_the_prediction(case: str) -> None:
+    model = make(case).eval()
+    batch, other = some_batch(ALL), some_batch(ALL, seed=5)
+    before = model(batch).logits
+    own = SETTINGS[case].get("modality")
+    for name in [own] if own else SHAPES:
+        changed = type(batch)({**batch.inputs, name: other.inputs[name]}, batch.present, batch.target)
+        assert (model(changed).logits - before).abs().max() > 1e-6, name
+
+
+@every_model
+@pytest.mark.parametrize("pattern", SOME.unique(dim=0).tolist())
+@pytest.mark.parametrize("training", [False, True])
+def test_a_batch_of_one_works_with_any_subset_present(case: str, pattern: list[bool], training: bool) -> None:
+    model = make(case).train(training)
+    batch = some_batch(torch.tensor([pattern]))
+    output = model(batch)
+    objective = model.objective(output, batch.target)
+    assert torch.isfinite(output.logits).all()
+    assert torch.isfinite(objective.total)
+    objective.total.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@every_model
+def test_rows_do_not_depend_on_their_batch_in_evaluation(case: str) -> None:
+    model = make(case).eval()
+    batch = some_batch(SOME)
+    # a noise stream is shared by the rows of a batch, so imputing models are compared on complete rows
+    rows = SOME.all(1).nonzero().squeeze(1) if case.startswith("cm2") else torch.arange(len(SOME)).flip(0)
+    whole = model(batch).logits[rows]
+    torch.testing.assert_close(model(batch.rows(rows)).logits, whole, rtol=1e-5, atol=1e-6)
+    single = model(batch.rows(rows[:1])).logits
+    torch.testing.assert_close(single, whole[:1], rtol=1e-5, atol=1e-6)
+
+
+@every_model
+def test_probabilities_have_one_row_per_draw(case: str) -> None:
+    model = make(case, outputs=3).eval()
+    batch = some_batch(SOME, target=torch.zeros(8, 3))
+    draws = model.predict_draws(batch, 4, Generator().manual_seed(0))
+    assert draws.shape in {(4, 8, 3), (1, 8, 3)}
+    assert ((draws > 0) & (draws < 1)).all()
+    again = model.predict_draws(batch, 4, Generator().manual_seed(0))
+    torch.testing.assert_close(draws, again, rtol=0, atol=0)
+
+
+@every_model
+def test_weights_survive_saving(case: str) -> None:
+    model, other = make(case).eval(), make(case, seed=1).eval()
+    batch = some_batch(ALL)
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other(batch).logits, model(batch).logits, rtol=0, atol=0)
+
+
+@every_model
+def test_unlabelled_rows_enter_no_task_loss(case: str) -> None:
+    model = make(case).eval()
+    batch = some_batch(ALL)
+    target = batch.target.clone()
+    target[3] = float("nan")
+    rest = torch.tensor([0, 1, 2, 4, 5, 6, 7])
+    output = model(batch)
+    with_gap = model.objective(output, target).terms["task"]
+    without = model.objective(model(batch.rows(rest)), target[rest]).terms["task"]
+    torch.testing.assert_close(with_gap, without)
+
+
+@every_model
+def test_repeating_a_row_is_the_same_as_weighting_it(case: str) -> None:
+    model = make(case).eval()
+    batch = some_batch(ALL)
+    weight = torch.tensor([1.0, 2, 1, 1, 0, 1, 3, 1])
+    repeated = torch.repeat_interleave(torch.arange(8), weight.long())
+    by_weight = model.objective(model(batch), batch.target, weight).terms["task"]
+    by_copy = model.objective(model(batch.rows(repeated)), batch.target[repeated]).terms["task"]
+    torch.testing.assert_close(by_weight, by_copy)
