@@ -1,0 +1,1 @@
+"""Training: configuration, the one Lightning adapter, and the reference models."""

@@ -1,0 +1,174 @@
+"""The one place where a fusion model meets Lightning."""
+
+import logging
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
+
+from sklar.alignment import CopulaAlignment, effective_rank, shuffled, uniformity
+from sklar.copulas import LearnedCopula
+from sklar.errors import SklarError
+from sklar.evaluation import auroc, average_precision
+from sklar.models import FusionModel
+from sklar.training.config import TrainingConfig
+from sklar.types import Batch, Objective
+
+logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+
+
+class TrainingError(SklarError):
+    """Training cannot go on: the loss is not finite, or a split cannot be judged."""
+
+
+@final
+class Adapter(lightning.LightningModule):
+    """Optimises a fusion model; whatever differs between models stays in the model.
+
+    Everything random in an epoch (order, dropout, hidden modalities, imputation) is a function of the
+    seed and the epoch, so that a resumed run equals an uninterrupted one.
+
+    Args:
+        model: The model.
+        config: Settings of the optimisation.
+        seed: Of the run.
+    """
+
+    def __init__(self, model: FusionModel, config: TrainingConfig, seed: int) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.seed = seed
+        self._validation: list[tuple[Batch, Tensor, Mapping[str, Tensor], Objective]] = []
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(zlib.crc32(f"{self.seed}/{self.current_epoch}".encode()))
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        output = self.model(batch)
+        objective = self.model.objective(output, _target(batch), batch.weight)
+        if not torch.isfinite(objective.total):
+            terms = ", ".join(
+                f"{name} {float(value.detach()):.4g}" for name, value in objective.terms.items()
+            )
+            raise TrainingError(
+                f"the loss is not finite at epoch {self.current_epoch}, step {index} ({terms}). Lower "
+                "training.learning_rate, or look for wild values in the data (sklar doctor --data DIR)"
+            )
+        self._report("train", objective, len(batch), on_step=False)
+        return objective.total
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        generator = Generator(device=batch.present.device).manual_seed(self.seed + index)
+        output = self.model(batch)
+        objective = self.model.objective(output, _target(batch), batch.weight)
+        probability = self.model.predict_proba(batch, self.config.validation_draws, generator)
+        self._validation.append((batch, probability, output.latents, objective))
+
+    def on_validation_epoch_end(self) -> None:
+        batches, probabilities, latents, objectives = zip(*self._validation, strict=True)
+        self._validation.clear()
+        rows = np.array([len(b) for b in batches], dtype=np.float64)
+        for name in objectives[0].terms:
+            values = np.array([float(o.terms[name]) for o in objectives])
+            self.log(f"valid_{name}", float((values * rows).sum() / rows.sum()))
+        totals = np.array([float(o.total) for o in objectives])
+        self.log("valid_loss", float((totals * rows).sum() / rows.sum()))
+        y = _numpy(torch.cat([_target(b).reshape(len(b)) for b in batches]))
+        p = _numpy(torch.cat(probabilities).reshape(-1))
+        w = _numpy(torch.cat([b.weight for b in batches]))
+        known = ~np.isnan(y)
+        if len(set(y[known])) < 2:
+            raise TrainingError(
+                f"the validation split has {int(known.sum())} labelled rows and {int(y[known].sum())} "
+                "events; early stopping needs both: prepare the data with another split"
+            )
+        self.log("valid_auroc", float(auroc(y[known], p[known], weight=w[known])), prog_bar=True)
+        self.log("valid_average_precision", float(average_precision(y[known], p[known], weight=w[known])))
+        present = torch.cat([b.present for b in batches])
+        self.log_dict(
+            monitors(
+                self.model, {name: torch.cat([z[name] for z in latents]) for name in latents[0]}, present
+            )
+        )
+
+    def configure_optimizers(self) -> Any:
+        groups = parameter_groups(self.model, self.config)
+        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
+        if self.config.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        rates = [group["lr"] for group in groups]
+        schedule = OneCycleLR(optimizer, max_lr=rates, total_steps=steps, pct_start=0.3)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def _report(self, stage: str, objective: Objective, rows: int, on_step: bool) -> None:
+        values = {f"{stage}_{name}": value.detach() for name, value in objective.terms.items()}
+        values[f"{stage}_loss"] = objective.total.detach()
+        self.log_dict(values, on_step=on_step, on_epoch=True, batch_size=rows)
+
+
+def parameter_groups(model: FusionModel, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Encoders and fusion decay; mixtures do not; the copula learns more slowly than what it couples."""
+    copula = {id(p) for m in model.modules() if isinstance(m, LearnedCopula) for p in m.parameters()}
+    joint = {id(p) for m in model.modules() if isinstance(m, CopulaAlignment) for p in m.parameters()}
+    rate, slow = config.learning_rate, config.learning_rate * config.copula_learning_rate
+    rules: list[tuple[float, float, Callable[[nn.Parameter], bool]]] = [
+        (rate, config.weight_decay, lambda p: id(p) not in joint),
+        (rate, 0.0, lambda p: id(p) in joint - copula),
+        (slow, 0.0, lambda p: id(p) in copula),
+    ]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if chosen(p)], "lr": lr, "weight_decay": decay}
+        for lr, decay, chosen in rules
+    ]
+    return [group for group in groups if group["params"]]
+
+
+@torch.no_grad()
+def monitors(model: FusionModel, z: dict[str, Float[Tensor, "n d"]], present: Tensor) -> dict[str, float]:
+    """Diagnostics of the latents of a whole split, one row of the history.
+
+    ``effective_rank_<m>`` of every modality's latents; for models with an alignment also the mean log
+    copula density per coordinate of true pairs and of shuffled pairs, Kendall's tau of the learned copula
+    and of the one that imputation uses (mean over pairs and coordinates), and the
+    Kolmogorov-Smirnov distance of each modality's pseudo-observations to the uniform law.
+    """
+    out: dict[str, float] = {}
+    for name, latent in z.items():
+        own = latent[present[:, model.modalities.index(name)]]
+        if len(own) > 1:
+            out[f"effective_rank_{name}"] = effective_rank(own)
+    joint = model.alignment
+    if joint is None:
+        return out
+    for key, (latents, mask) in {"true": (z, present), "shuffled": shuffled(z, present)}.items():
+        paired = mask.sum(1) >= 2
+        if paired.any():
+            out[f"copula_{key}"] = float(joint.log_density(latents, mask)[paired].mean())
+    out["kendall_tau"] = float(joint.copula().kendall_tau().mean())
+    out["kendall_tau_imputation"] = float(joint.imputation_copula().kendall_tau().mean())
+    log_u, _ = joint.uniforms(z)
+    for column, name in enumerate(joint.modalities):
+        rows = present[:, column]
+        if rows.any():
+            out[f"ks_{name}"] = uniformity(log_u[rows, :, column].exp())
+    return {key: value for key, value in out.items() if math.isfinite(value)}
+
+
+def _target(batch: Batch) -> Tensor:
+    if batch.target is None:
+        raise TrainingError("the batch has no target; a model is trained on labelled data")
+    return batch.target
+
+
+def _numpy(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return tensor.detach().double().cpu().numpy()

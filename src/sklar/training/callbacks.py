@@ -1,0 +1,83 @@
+"""What a run writes while it trains: history, last state and best weights, each whole or not at all."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any, final
+
+import pytorch_lightning as lightning
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, RichProgressBar
+from safetensors.torch import save
+
+from sklar.models import FusionModel
+
+MONITOR = "valid_auroc"
+LAST, BEST, HISTORY = "last.ckpt", "best.safetensors", "history.csv"
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it: readers see the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+@final
+class Keeper(Checkpoint):
+    """Keeps the history, the state after the last epoch and the weights of the best one.
+
+    Best is the highest validation AUROC. Its own state travels in the checkpoint, so that a resumed run
+    continues the same history.
+
+    Args:
+        folder: The run folder.
+        model: Whose weights are kept.
+    """
+
+    def __init__(self, folder: Path, model: FusionModel) -> None:
+        self.folder = folder
+        self.model = model
+        self.history: list[dict[str, float]] = []
+        self.best_epoch = -1
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Append to the history, keep the best weights, then save the state."""
+        row = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        self.history.append({"epoch": float(trainer.current_epoch), **row})
+        best = max(range(len(self.history)), key=lambda i: self.history[i][MONITOR])
+        if best == len(self.history) - 1:
+            self.best_epoch = best
+            weights = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
+            write(self.folder / BEST, save(weights))
+        write(self.folder / HISTORY, self._csv())
+        temporary = self.folder / f".{LAST}.partial"
+        trainer.save_checkpoint(temporary)
+        temporary.replace(self.folder / LAST)
+
+    def state_dict(self) -> dict[str, Any]:
+        """History and best epoch, as plain values."""
+        return {"history": self.history, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a checkpoint."""
+        self.history = list(state_dict["history"])
+        self.best_epoch = state_dict["best_epoch"]
+
+    def _csv(self) -> bytes:
+        names = ["epoch", *sorted({name for row in self.history for name in row} - {"epoch"})]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "epoch": int(row["epoch"])} for row in self.history)
+        return text.getvalue().encode()
+
+
+def callbacks(keeper: Keeper, patience: int, progress: bool) -> list[lightning.Callback]:
+    """Early stopping on validation AUROC, the keeper, and a progress bar on standard error."""
+    out: list[lightning.Callback] = [
+        EarlyStopping(MONITOR, mode="max", patience=patience, check_on_train_epoch_end=True),
+        keeper,
+    ]
+    if progress:
+        out.append(RichProgressBar(console_kwargs={"stderr": True}))
+    return out

@@ -1,0 +1,159 @@
+"""What a run is: frozen settings, unknown keys refused, every default visible, one hash."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sklar.errors import UserError
+from sklar.models import MODELS, CM2Config, LateConfig, MedFuseConfig, SingleConfig, UnifiedConfig
+from sklar.training.reference import REFERENCES, GradientBoostingConfig, LogisticRegressionConfig
+
+
+class TrainingConfig(BaseModel):
+    """Settings of the optimisation; the same for every model that is compared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_epochs: int = Field(default=20, ge=1)
+    patience: int = Field(default=4, ge=1)
+    batch_size: int = Field(default=128, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    schedule: Literal["onecycle", "constant"] = "onecycle"
+    copula_learning_rate: float = Field(default=0.1, ge=0)
+    """Learning rate of the copula's parameters, as a factor of the rest."""
+    clip: float | None = Field(default=1.0, gt=0)
+    draws: int = Field(default=20, ge=1)
+    """Draws of the missing latents that a prediction averages."""
+    validation_draws: int = Field(default=4, ge=1)
+    censoring: Literal["complete", "ipcw"] = "complete"
+    accelerator: str = "auto"
+
+
+AnyModelConfig = Annotated[
+    CM2Config
+    | LateConfig
+    | MedFuseConfig
+    | SingleConfig
+    | UnifiedConfig
+    | GradientBoostingConfig
+    | LogisticRegressionConfig,
+    Field(discriminator="name"),
+]
+
+
+class RunConfig(BaseModel):
+    """Everything that decides a run, apart from the data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: AnyModelConfig
+    training: TrainingConfig = TrainingConfig()
+    seed: int = 0
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the resolved settings."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The resolved settings, defaults included."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> "RunConfig":
+        """Read what `to_yaml` wrote."""
+        return _validate(yaml.safe_load(text))
+
+
+def resolve(model: str, settings: Iterable[str] = (), **base: Any) -> RunConfig:
+    """The configuration of a model by name, with ``a.b=c`` settings applied on top of ``base``.
+
+    Args:
+        model: Key of `sklar.models.MODELS` or `REFERENCES`.
+        settings: Such as ``training.max_epochs=3``; values are YAML.
+        base: Sections given as keyword arguments, such as ``seed=1``.
+
+    Raises:
+        UserError: Unknown model or key (with the nearest valid one), or a value outside its domain.
+    """
+    known = [*MODELS, *REFERENCES]
+    if model not in known:
+        raise UserError(f"no model {model!r}; choose one of {', '.join(known)}{_nearest(model, known)}")
+    tree: dict[str, Any] = _merge({"model": {"name": model}}, base)
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise UserError(f"--set takes KEY=VALUE, such as training.max_epochs=3; got {setting!r}")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {key}: {value!r} is not a YAML value ({error})") from error
+        branch: Any = parsed
+        for part in reversed(key.strip().split(".")):
+            branch = {part: branch}
+        tree = _merge(tree, branch)
+    if tree["model"].get("name") != model:
+        raise UserError(f"model.name is {model!r} here; train {tree['model'].get('name')!r} by its own name")
+    return _validate(tree)
+
+
+def _merge(into: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    out = dict(into)
+    for key, value in change.items():
+        old = out.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        out[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return out
+
+
+def _validate(tree: Any) -> RunConfig:
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        name = tree.get("model", {}).get("name") if isinstance(tree, Mapping) else None
+        raise UserError("; ".join(_explain(item, name) for item in error.errors())) from error
+
+
+def _explain(item: Any, name: str | None) -> str:
+    # a discriminated union puts the tag into the location; users never typed it
+    location = [str(part) for part in item["loc"] if str(part) != name]
+    key = ".".join(location)
+    if item["type"] == "extra_forbidden":
+        valid = sorted(_keys(location[:-1], name))
+        near = _nearest(location[-1], valid, prefix=".".join([*location[:-1], ""]))
+        return f"{key} is unknown{near} (valid here: {', '.join(valid)})"
+    if item["type"] == "missing":
+        return f"{key} is required: --set {key}=..."
+    return f"{key} = {item['input']!r}: {item['msg']}"
+
+
+def _keys(location: list[str], name: str | None) -> Iterable[str]:
+    """Valid keys of the section at ``location``."""
+    section: Any = RunConfig
+    for part in location:
+        fields = section.model_fields
+        section = _CONFIGS[name] if part == "model" and name in _CONFIGS else fields[part].annotation
+    return list(section.model_fields)
+
+
+def _nearest(word: str, valid: Iterable[str], prefix: str = "") -> str:
+    close = difflib.get_close_matches(word, list(valid), n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
+
+
+_CONFIGS: dict[str | None, type[BaseModel]] = {
+    "cm2": CM2Config,
+    "gradient_boosting": GradientBoostingConfig,
+    "late": LateConfig,
+    "logistic_regression": LogisticRegressionConfig,
+    "medfuse": MedFuseConfig,
+    "single": SingleConfig,
+    "unified": UnifiedConfig,
+}

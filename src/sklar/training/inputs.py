@@ -1,0 +1,63 @@
+"""What lies between a prepared folder and a model: tokenizers, token ids, and the shapes of the inputs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sklar.data.loading import Tokens
+from sklar.data.schema import Schema
+from sklar.data.store import PreparedData
+from sklar.encoders import EncoderConfig, InputShape, SeriesShape, TableShape, TextShape, WordPiece
+
+
+def train_tokenizers(data: PreparedData, config: EncoderConfig, folder: Path) -> dict[str, WordPiece]:
+    """One tokenizer per text modality, trained on the training split and saved in ``folder``.
+
+    Those that an interrupted run left there are read back.
+    """
+    tokenizers = {}
+    for name in data.schema.texts:
+        path = tokenizer_file(folder, name)
+        if not path.exists():
+            texts = [text for own in data.documents(name, data.rows("train")) for text in own]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".partial")
+            WordPiece.train(texts, config.text.vocabulary).save(temporary)
+            temporary.replace(path)
+        tokenizers[name] = WordPiece.load(path)
+    return tokenizers
+
+
+def tokenizer_file(folder: Path, name: str) -> Path:
+    """Where the tokenizer of a text modality lies in a run folder."""
+    return folder / "tokenizers" / f"{name}.json"
+
+
+def tokenise(
+    data: PreparedData, tokenizers: Mapping[str, WordPiece], config: EncoderConfig
+) -> dict[str, Tokens]:
+    """Token ids and masks of every text modality, in the order of the index."""
+    out = {}
+    for name, tokenizer in tokenizers.items():
+        there = np.flatnonzero(data.present[:, data.modalities.index(name)])
+        tokens = tokenizer.encode(data.documents(name, there), config.text.length)
+        out[name] = (tokens.ids, tokens.attention)
+    return out
+
+
+def shapes(schema: Schema, tokenizers: Mapping[str, WordPiece]) -> dict[str, InputShape]:
+    """The shape of every modality's input, in the order of the schema."""
+    out: dict[str, InputShape] = {}
+    for name in schema.modalities:
+        if name in schema.series:
+            variables = len(schema.series[name].variables)
+            # the store gives each variable its value, whether it was observed, and the time since
+            out[name] = SeriesShape(3 * variables, variables)
+        elif name in schema.texts:
+            out[name] = TextShape(tokenizers[name].size, tokenizers[name].padding)
+        else:
+            table = schema.tables[name]
+            levels = tuple(len(own) for own in table.categorical.values())
+            out[name] = TableShape(len(table.numeric), levels)
+    return out

@@ -1,0 +1,71 @@
+"""Probabilities and imputation intervals of the rows of a prepared folder."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator
+
+from sklar.data.loading import PreparedDataset, Tokens, loader
+from sklar.data.store import PreparedData
+from sklar.models import FusionModel
+from sklar.types import Predictions
+
+BATCH = 512
+
+
+@torch.no_grad()
+def predict(
+    model: FusionModel,
+    data: PreparedData,
+    rows: NDArray[np.int64],
+    documents: Mapping[str, Tokens],
+    draws: int,
+    seed: int,
+) -> Predictions:
+    """Predict rows of a prepared folder.
+
+    The probability averages over draws of the missing latents; low and high are the 2.5 % and 97.5 %
+    quantiles of the draws. Draws follow from the seed and the position of the row's batch.
+
+    Args:
+        model: In evaluation mode.
+        data: The folder, with the statistics that the model was trained with.
+        rows: (R,) positions in its index.
+        documents: Token ids and mask of every text modality.
+        draws: S.
+        seed: Of the draws.
+    """
+    device = next(model.parameters()).device
+    probability, low, high = [], [], []
+    for index, batch in enumerate(loader(PreparedDataset(data, rows, documents), BATCH)):
+        generator = Generator(device=device).manual_seed(seed + index)
+        samples = model.predict_draws(batch.to(device), draws, generator)[..., 0].double().cpu()
+        probability.append(samples.mean(0))
+        # float rounding may put the mean of equal draws outside them
+        bounds = torch.quantile(samples, torch.tensor([0.025, 0.975], dtype=samples.dtype), dim=0)
+        low.append(torch.minimum(bounds[0], probability[-1]))
+        high.append(torch.maximum(bounds[1], probability[-1]))
+    return of(data, rows, *(torch.cat(part).numpy() for part in (probability, low, high)))
+
+
+def of(
+    data: PreparedData,
+    rows: NDArray[np.int64],
+    probability: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> Predictions:
+    """Predictions with the names, outcomes and presence of their rows."""
+    return Predictions(
+        ids=data.ids[rows],
+        groups=data.groups[rows],
+        target=data.target[rows],
+        probability=probability,
+        low=low,
+        high=high,
+        present=data.present[rows],
+        modalities=data.modalities,
+        weight=data.weight[rows],
+    )
