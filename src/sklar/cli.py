@@ -1,0 +1,304 @@
+"""The command line. Nothing heavy is imported before a verb runs."""
+
+import enum
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sklar._version import __version__
+from sklar.errors import SklarError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from sklar.report import Results
+
+app = typer.Typer(
+    help="Align and fuse modalities with copulas, and predict when some of them are missing.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+prepare = typer.Typer(help="Write a prepared data folder.", no_args_is_help=True)
+app.add_typer(prepare, name="prepare")
+
+
+class Censoring(enum.StrEnum):
+    """How rows that were not followed to the horizon count."""
+
+    complete = "complete"
+    ipcw = "ipcw"
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Seed = Annotated[int, typer.Option(help="Seed of the split, the initialisation and the order.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting: training.max_epochs=3.")
+]
+Weighting = Annotated[
+    Censoring, typer.Option(help="complete: every row counts once; ipcw: inverse probability of censoring.")
+]
+Folder = Annotated[Path, typer.Option("--data", help="A prepared folder.")]
+Runs = Annotated[list[Path], typer.Argument(help="Run folders, tested on the same rows.")]
+Reference = Annotated[str, typer.Option(help="The model that the others are compared with.")]
+Resamples = Annotated[int, typer.Option(min=10, help="Bootstrap resamples.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        _show(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where data, runs and report go.")] = Path("runs/demo"),
+    seed: Seed = 0,
+    censoring: Weighting = Censoring.complete,
+    settings: Settings = None,
+    subsample: Annotated[int | None, typer.Option(min=200, help="Use about this many subjects.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train CM² and what it is compared with on a real cohort, and write a report (about two minutes)."""
+    _note("importing torch and friends ...")
+    from sklar.experiments import nafld
+
+    done = nafld.compare(
+        out,
+        seed,
+        settings=settings or (),
+        censoring=censoring.value,
+        subsample=subsample,
+        progress=sys.stderr.isatty(),
+        announce=_note,
+    )
+    _results(done.results, as_json, report=str(done.report), seconds=round(done.seconds, 1))
+    if not as_json:
+        _patients(done.runs["cm2"])
+        _show(f"report: {done.report}   ({done.seconds:.0f} s)")
+
+
+@prepare.command("nafld")
+def prepare_nafld(
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of the split by matched set.")] = 0,
+    subsample: Annotated[int | None, typer.Option(min=200, help="Use about this many subjects.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Death within five years of a NAFLD index date: laboratory series, diagnoses, demographics."""
+    from sklar.data.nafld import prepare_nafld as write
+
+    data = write(out, seed=seed, subsample=subsample)
+    counts = {name: (c.subjects, c.events) for name, c in data.manifest.counts.items()}
+    if as_json:
+        _json({"data": str(out), "hash": data.hash, "counts": counts, "presence": data.manifest.presence})
+        return
+    for name, (subjects, events) in counts.items():
+        _show(f"{name:<6} {subjects:>7,} subjects {events:>6,} events")
+    for name, share in data.manifest.presence.items():
+        _show(f"{name} is present in {share:.1%}")
+    _show(f"prepared: {out}")
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="cm2, medfuse, unified, late, single, gradient_boosting, ...")],
+    data: Folder,
+    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    seed: Seed = 0,
+    censoring: Weighting = Censoring.complete,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from an interrupted run.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the resolved settings and stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train one model on a prepared folder."""
+    from sklar import runs
+    from sklar.data.store import PreparedData
+    from sklar.training.config import resolve
+
+    config = resolve(model, settings or (), seed=seed, training={"censoring": censoring.value})
+    if print_config:
+        _show(config.to_yaml().rstrip())
+        return
+    done = runs.train(config, PreparedData.open(data), out, resume=resume, progress=sys.stderr.isatty())
+    if as_json:
+        _json({"run": str(out), **done.metrics})
+    else:
+        _show(f"validation AUROC {done.metrics['validation']['valid_auroc']:.4f}   run: {out}")
+        _alignment(done.metrics)
+
+
+@app.command()
+def evaluate(
+    runs: Runs,
+    reference: Reference = "",
+    resamples: Resamples = 1000,
+    censoring: Weighting = Censoring.complete,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the test predictions of finished runs: intervals, and paired differences to a reference."""
+    from sklar import report
+
+    _results(report.compare_runs(runs, reference or _first(runs), resamples, censoring.value), as_json)
+
+
+@app.command("report")
+def write_report(
+    runs: Runs,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The HTML file to write.")] = Path("report.html"),
+    reference: Reference = "",
+    resamples: Resamples = 1000,
+    censoring: Weighting = Censoring.complete,
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML page about finished runs."""
+    from sklar import report
+
+    results = report.write(runs, out, reference or _first(runs), resamples, censoring.value)
+    _results(results, as_json, report=str(out))
+    if not as_json:
+        _show(f"report: {out}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    data: Folder,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The Parquet file to write.")],
+    split: Annotated[str | None, typer.Option(help="train, valid or test; all rows by default.")] = None,
+    draws: Annotated[int | None, typer.Option(min=1, help="Draws of the missing latents.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the rows of a prepared folder: probability, imputation interval, what was observed."""
+    from sklar import runs
+    from sklar.data.store import PreparedData
+
+    started = time.monotonic()
+    predictions = runs.Run.open(run).predict(PreparedData.open(data), split, draws)
+    runs.write_predictions(out, predictions)
+    rows, imputed = len(predictions.ids), int((~predictions.present.all(1)).sum())
+    if as_json:
+        _json(
+            {
+                "out": str(out),
+                "rows": rows,
+                "with_imputation": imputed,
+                "seconds": round(time.monotonic() - started, 2),
+            }
+        )
+    else:
+        _show(f"{rows:,} rows, {imputed:,} of them with a modality imputed: {out}")
+
+
+@app.command()
+def doctor(
+    data: Annotated[Path | None, typer.Option(help="Also check a prepared folder, hashes included.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the installation: one line per check, one remedy per failure."""
+    from sklar.doctor import examine
+
+    checks = examine(data)
+    failed = [check for check in checks if check.state == "broken"]
+    if as_json:
+        _json({"checks": [vars(check) for check in checks], "broken": len(failed)})
+    else:
+        for check in checks:
+            mark = {"ok": "ok", "absent": "--", "broken": "!!"}[check.state]
+            _show(f"{mark} {check.name}: {check.detail}" + (f" -> {check.remedy}" if check.remedy else ""))
+    if failed:
+        raise typer.Exit(2)
+
+
+def main() -> None:
+    """Run the command line; errors that sklar raises on purpose end in one line and their exit code."""
+    try:
+        app()
+    except SklarError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what was finished is kept, run the same command with --resume", err=True)
+        sys.exit(130)
+
+
+def _first(folders: Sequence[Path]) -> str:
+    """The name that the first run has in a table: the model's, or the modality's of a single one."""
+    from sklar.report import read_run
+
+    return read_run(folders[0]).name
+
+
+def _results(results: "Results", as_json: bool, **extra: Any) -> None:
+    from sklar import report
+
+    if as_json:
+        _json({**report.as_dict(results), **extra})
+    else:
+        _print(report.console_table(results))
+
+
+def _alignment(metrics: dict[str, Any]) -> None:
+    if alignment := metrics.get("alignment"):
+        _show(
+            "log copula density per coordinate on validation rows: "
+            f"true pairs {alignment['log_density_true']:+.4f}, "
+            f"shuffled pairs {alignment['log_density_shuffled']:+.4f}; "
+            f"Kendall's tau {alignment['kendall_tau_imputation']:.3f}"
+        )
+
+
+def _patients(run: Path, count: int = 6) -> None:
+    """A few test patients: one per pattern of presence, then whatever comes first."""
+    import numpy as np
+    from rich.table import Table
+
+    from sklar.runs import Run
+
+    opened = Run.open(run)
+    _alignment(opened.metrics)
+    if opened.data["restricted"]:
+        return
+    predictions = opened.predictions("test")
+    _, first = np.unique(predictions.present, axis=0, return_index=True)
+    table = Table(title="A few test patients (imputation interval: spread over draws of what is missing)")
+    for name in ("patient", *predictions.modalities, "p(event)", "imputation interval", "event"):
+        table.add_column(name)
+    for row in sorted(first)[:count]:
+        table.add_row(
+            str(predictions.ids[row]),
+            *("x" if there else "-" for there in predictions.present[row]),
+            f"{predictions.probability[row]:.3f}",
+            f"{predictions.low[row]:.3f} to {predictions.high[row]:.3f}",
+            {0.0: "no", 1.0: "yes"}.get(float(predictions.target[row]), "unknown"),
+        )
+    _print(table)
+
+
+def _print(what: "RenderableType") -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 150).print(what)
+
+
+def _show(text: str) -> None:
+    typer.echo(text)
+
+
+def _note(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _json(content: dict[str, Any]) -> None:
+    typer.echo(json.dumps(content))

@@ -1,0 +1,1 @@
+"""Experiments: which runs a comparison needs, and how to make them."""

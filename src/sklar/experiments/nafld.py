@@ -1,0 +1,90 @@
+"""The NAFLD comparison: CM² beside what a reader would have used instead, on the same test rows."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sklar import report, runs
+from sklar.data.nafld import prepare_nafld
+from sklar.training.config import RunConfig, resolve
+
+SINGLES = ("labs", "events", "demographics")
+"""The modalities of the cohort; each gets a model of its own."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison.
+
+    Attributes:
+        results: The table of the report.
+        runs: The run folders by name.
+        report: The HTML file.
+        seconds: Wall-clock time.
+    """
+
+    results: report.Results
+    runs: dict[str, Path]
+    report: Path
+    seconds: float
+
+
+def configurations(
+    seed: int, settings: Sequence[str] = (), censoring: Literal["complete", "ipcw"] = "complete"
+) -> dict[str, RunConfig]:
+    """The runs of the comparison by name, all with the same seed and the same optimisation.
+
+    Args:
+        seed: Of initialisation and order.
+        settings: ``training.*=...`` for every network, ``model.*=...`` for CM².
+        censoring: Weighting of loss and metrics.
+    """
+    shared = [s for s in settings if not s.startswith("model.")]
+    base: dict[str, Any] = {"seed": seed, "training": {"censoring": censoring}}
+    out = {"cm2": resolve("cm2", settings, **base)}
+    for name in ("medfuse", "unified", "late"):
+        out[name] = resolve(name, shared, **base)
+    for name in SINGLES:
+        out[name] = resolve("single", shared, **base, model={"modality": name})
+    for name in ("gradient_boosting", "logistic_regression"):
+        out[name] = resolve(name, shared, **base)
+    return out
+
+
+def compare(
+    out: Path,
+    seed: int = 0,
+    *,
+    settings: Sequence[str] = (),
+    censoring: Literal["complete", "ipcw"] = "complete",
+    subsample: int | None = None,
+    progress: bool = False,
+    announce: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Prepare the cohort, train or fit every model, write the report.
+
+    What is finished already, with the same configuration, is kept: an interrupted comparison goes on.
+
+    Args:
+        out: Receives ``data/``, ``runs/<name>/`` and ``report.html``.
+        seed: Of the split and of every run.
+        settings: See `configurations`.
+        censoring: Weighting of loss and metrics.
+        subsample: Use about this many subjects.
+        progress: Show bars on standard error.
+        announce: Is told each step.
+    """
+    started = time.monotonic()
+    chosen = configurations(seed, settings, censoring)
+    announce(f"[1/{len(chosen) + 2}] prepare the NAFLD cohort")
+    data = prepare_nafld(out / "data", seed=seed, subsample=subsample)
+    folders = {}
+    for step, (name, config) in enumerate(chosen.items(), start=2):
+        announce(f"[{step}/{len(chosen) + 2}] {name}")
+        folders[name] = runs.train(config, data, out / "runs" / name, resume=True, progress=progress).path
+    announce(f"[{len(chosen) + 2}/{len(chosen) + 2}] evaluate and report")
+    page = out / "report.html"
+    results = report.write(list(folders.values()), page, reference="cm2", censoring=censoring)
+    return Comparison(results, folders, page, time.monotonic() - started)
