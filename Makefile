@@ -1,0 +1,33 @@
+# Two commands matter: `make demo` and `make test`. Both make their own virtual environment first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test slow check bench clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,test]"
+	touch $@
+
+demo: $(INSTALLED)  ## prepare a real cohort, train CM² and what it is compared with, write a report
+	$(BIN)/sklar demo
+
+test: $(INSTALLED)  ## the fast tests, one torch thread per worker
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+slow: $(INSTALLED)  ## recovery of known truth, the whole demo, interruption; each test prints its time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not cuda" -n 2 --dist worksteal --durations=0
+
+check: $(INSTALLED)  ## lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)  ## the NAFLD benchmark over five seeds
+	$(BIN)/python benchmarks/nafld.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
