@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sklar.data.cohort import Cohort, read_cohort
 from sklar.data.manifest import FORMAT, Count, File, Manifest, Step, content_hash, file_hash
 from sklar.data.preprocess import fit_statistics
+from sklar.data.records import Content
 from sklar.data.schema import Schema
 from sklar.data.split import SPLITS, check_split, split_by_group
 from sklar.data.store import PreparedData
@@ -83,21 +84,17 @@ def write(
     people = as_table(subjects, "subjects")
     series = {key: as_table(frame, f"series {key!r}") for key, frame in (series or {}).items()}
     texts = {key: as_table(frame, f"text {key!r}") for key, frame in (texts or {}).items()}
-    options = {
-        "format": FORMAT,
-        "schema": schema.model_dump(mode="json"),
-        "split": split,
-        "fractions": None if split else list(fractions),
-        "seed": None if split else seed,
-        "weight": weight,
+    about: dict[str, Any] = {
         "name": name,
         "attrition": [dict(step) for step in attrition],
         "risk": dict(risk or {}),
         "rules": dict(rules or {}),
         "notes": list(notes),
         "restricted": restricted,
-        "tables": [list(series), list(texts)],
+        "seed": None if split else seed,
     }
+    options = {"format": FORMAT, "schema": schema.model_dump(mode="json"), "weight": weight, "split": split}
+    options |= {"fractions": list(fractions), "tables": [list(series), list(texts)], "about": about}
     configuration = _fingerprint(options, [people, *series.values(), *texts.values()])
     target = Path(out)
     if (existing := _existing(target, configuration)) is not None:
@@ -106,42 +103,46 @@ def write(
 
     say("checking tables", 0.1)
     cohort = read_cohort(schema, people, series, texts)
-    say("splitting", 0.5)
+    say("splitting", 0.6)
     parts = _split(cohort, split, fractions, seed)
-    _check_presence(cohort, parts)
+    _check_training(cohort, parts == SPLITS[0])
     weights = _weights(cohort, weight)
-    say("fitting statistics", 0.6)
+    say("writing", 0.7)
+    contents = {"index": _index(cohort, parts, weights)}
+    contents |= {key: item.values for key, item in cohort.content.items()}
+    _write_whole(target, _describe(cohort, parts, about, configuration), contents)
+    say("done", 1.0)
+    return PreparedData.open(target)
+
+
+def _describe(
+    cohort: Cohort, parts: NDArray[np.str_], about: Mapping[str, Any], configuration: str
+) -> Manifest:
+    """The manifest, but for the hashes of files that are not written yet."""
     training = parts == SPLITS[0]
-    statistics = fit_statistics(
-        schema, {key: _training_part(cohort, key, training) for key in cohort.content}
-    )
     counts = {"all": _count(cohort, np.ones(len(parts), dtype=bool))}
     counts |= {part: _count(cohort, parts == part) for part in SPLITS}
-    steps = [Step(**step) for step in attrition] or [Step("rows of the subjects' table", len(parts))]
-    everyone = counts["all"]
-    rates = {"complete_case": everyone.events / everyone.labelled} if everyone.labelled else {}
-    manifest = Manifest(
+    steps = [Step(**step) for step in about["attrition"]]
+    return Manifest(
         format=FORMAT,
-        name=name,
-        schema=schema,
+        name=about["name"],
+        schema=cohort.schema,
         counts=counts,
         presence={key: len(item.rows) / len(parts) for key, item in cohort.content.items()},
         records={key: {k: _plain(v) for k, v in item.counts.items()} for key, item in cohort.content.items()},
-        attrition=tuple(steps),
-        statistics=statistics,
-        risk=rates | dict(risk or {}),
+        attrition=tuple(steps or [Step("rows of the subjects' table", len(parts), counts["all"].events)]),
+        statistics=fit_statistics(
+            cohort.schema, {key: _training_part(item, training) for key, item in cohort.content.items()}
+        ),
+        risk={"complete_case": counts["all"].events / counts["all"].labelled} | about["risk"],
         files={},
         configuration=configuration,
         hash="",
-        rules=dict(rules or {}),
-        notes=tuple(notes),
-        restricted=restricted,
-        seed=None if split else seed,
+        rules=about["rules"],
+        notes=tuple(about["notes"]),
+        restricted=about["restricted"],
+        seed=about["seed"],
     )
-    say("writing", 0.7)
-    _write_whole(target, manifest, {"index": _index(cohort, parts, weights), **_contents(cohort)})
-    say("done", 1.0)
-    return PreparedData.open(target)
 
 
 def _write_whole(
@@ -211,20 +212,20 @@ def _split(
     return parts
 
 
-def _check_presence(cohort: Cohort, parts: NDArray[np.str_]) -> None:
-    training = parts == SPLITS[0]
+def _check_training(cohort: Cohort, training: NDArray[np.bool_]) -> None:
     for name, item in cohort.content.items():
         if not training[item.rows].any():
             raise DataError(
                 f"modality {name!r} is absent in all {int(training.sum())} training rows (present in "
-                f"{len(item.rows)} of {len(parts)} rows); nothing can be learned of it. Take it out of the "
-                "schema, "
-                "check its ids, times and limits, or change the split"
+                f"{len(item.rows)} of {len(training)} rows); nothing can be learned of it. Take it out of "
+                "the "
+                "schema, check its ids, times and limits, or change the split"
             )
     if np.isnan(cohort.target[training]).all():
         raise DataError(
             f"label {cohort.schema.label!r} is null in all {int(training.sum())} training rows; at least "
-            "some must have one"
+            "some "
+            "must have one"
         )
 
 
@@ -242,8 +243,7 @@ def _weights(cohort: Cohort, name: str | None) -> NDArray[np.float64]:
     return weights
 
 
-def _training_part(cohort: Cohort, name: str, training: NDArray[np.bool_]) -> NDArray[np.float32] | pa.Table:
-    item = cohort.content[name]
+def _training_part(item: Content, training: NDArray[np.bool_]) -> NDArray[np.float32] | pa.Table:
     chosen = training[item.rows]
     return item.values.filter(pa.array(chosen)) if isinstance(item.values, pa.Table) else item.values[chosen]
 
@@ -266,10 +266,6 @@ def _index(cohort: Cohort, parts: NDArray[np.str_], weights: NDArray[np.float64]
     columns |= {f"present_{name}": pa.array(rows[:, m] >= 0) for m, name in enumerate(cohort.content)}
     columns |= {f"row_{name}": pa.array(rows[:, m]) for m, name in enumerate(cohort.content)}
     return pa.table(columns)
-
-
-def _contents(cohort: Cohort) -> dict[str, NDArray[np.float32] | pa.Table]:
-    return {name: item.values for name, item in cohort.content.items()}
 
 
 def _plain(count: int | Mapping[str, int]) -> int | dict[str, int]:
