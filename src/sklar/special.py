@@ -204,7 +204,8 @@ class _Quantile(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_z: Tensor, grad_slope: Tensor) -> Tensor:
         z, slope = ctx.saved_tensors
-        return grad_z * slope + grad_slope * slope * (1.0 + z * slope)
+        value: Tensor = grad_z * slope + grad_slope * slope * (1.0 + z * slope)
+        return value
 
 
 def _tail_quantile(log_p: Tensor) -> Tensor:

@@ -1,0 +1,28 @@
+"""Copula families on log-uniforms, in any dimension.
+
+Adding one: a file with a class of the ``Copula`` interface, and its line in ``FAMILIES``; the contract
+tests then run on it.
+"""
+
+from sklar.copulas.base import Copula
+from sklar.copulas.conditional import ConditionalCopula
+from sklar.copulas.frank import Frank
+from sklar.copulas.gaussian import Gaussian
+from sklar.copulas.gumbel import Gumbel
+from sklar.copulas.independence import Independence
+from sklar.copulas.learned import LearnedCopula
+
+FAMILIES: dict[str, type[Copula]] = {
+    family.name: family for family in (Independence, Gumbel, Frank, Gaussian)
+}
+
+__all__ = [
+    "FAMILIES",
+    "ConditionalCopula",
+    "Copula",
+    "Frank",
+    "Gaussian",
+    "Gumbel",
+    "Independence",
+    "LearnedCopula",
+]

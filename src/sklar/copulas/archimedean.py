@@ -1,0 +1,133 @@
+r"""What the Archimedean families share: one number of strength, exchangeable modalities.
+
+$C(u) = \psi(\sum_j \phi(u_j))$ with generator $\psi$ and inverse $\phi$. The margin of any modalities is
+the same family with the same parameter.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Size, Tensor
+
+from sklar.copulas.base import Column, Copula
+from sklar.copulas.estimation import mean_kendall_tau
+from sklar.copulas.independence import Independence
+from sklar.special import softplus
+
+
+class Archimedean(Copula):
+    """An exchangeable family of one parameter.
+
+    Inside, the parameter is its ``strength``: the distance from independence, positive, zero at
+    independence. In float32 theta = 1.0001 stores theta - 1 with a relative error of 6e-4; the strength
+    does not.
+    """
+
+    strength: Tensor
+
+    def __init__(self, strength: Tensor, dim: int, validate_args: bool | None) -> None:
+        self.strength = strength
+        super().__init__(dim, strength.shape, validate_args)
+
+    @classmethod
+    @abstractmethod
+    def from_strength(
+        cls, strength: Float[Tensor, "*batch"], dim: int, validate_args: bool | None = None
+    ) -> Self:
+        """The member at a given distance from independence."""
+
+    @classmethod
+    @abstractmethod
+    def strength_of_tau(cls, tau: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """The strength with Kendall's tau ``tau``, which is inside ``tau_range``."""
+
+    def marginal(self, indices: Sequence[int]) -> Copula:
+        """The same family and parameter in fewer dimensions."""
+        self._check_indices(indices)
+        if len(indices) == 1:
+            return Independence(1, self.batch_shape, self._validate_args)
+        return self.from_strength(self.strength, len(indices), self._validate_args)
+
+    def expand(self, batch_shape: Size | Sequence[int], _instance: object = None) -> Self:
+        """The same copula with a larger batch shape."""
+        return self.from_strength(self.strength.expand(Size(batch_shape)), self.dim, self._validate_args)
+
+    @classmethod
+    def from_tau(cls, tau: float | Tensor, dim: int) -> Self:
+        """The member of the family with Kendall's tau ``tau``."""
+        tau = torch.as_tensor(tau)
+        low, high = cls._tau_bounds(dim)
+        if not bool(((tau > low) & (tau < high)).all()):
+            raise ValueError(
+                f"{cls.__name__} reaches Kendall's tau between {low:g} and {high:g} for {dim} modalities, "
+                f"got {tau.tolist()}. {cls._advice}"
+            )
+        return cls.from_strength(cls.strength_of_tau(tau), dim)
+
+    _advice: str
+
+    @classmethod
+    def _tau_bounds(cls, dim: int) -> tuple[float, float]:
+        return cls.tau_range
+
+    @classmethod
+    def estimate(cls, log_u: Tensor, log_sf: Tensor | None = None) -> Self:
+        """Inverts the average over pairs of the sample's Kendall tau, moved inside the family's range.
+
+        Exactly consistent for the family, whatever its shape; ranks need no precision near one.
+        """
+        score = log_u.detach() if log_sf is None else (log_u - log_sf).detach()
+        low, high = cls._tau_bounds(log_u.shape[-1])
+        tau = mean_kendall_tau(score.unbind(-1))
+        # An estimate outside the range becomes the nearest member that is not degenerate.
+        margin = 1e-3 * (high - low)
+        return cls.from_tau(tau.clamp(low + margin, high - margin), log_u.shape[-1])
+
+    @classmethod
+    def raw_size(cls, dim: int) -> int:
+        """One."""
+        return 1
+
+    @classmethod
+    def from_raw(cls, raw: Tensor, dim: int, max_tau: float | None) -> Self:
+        """Strength 1 / (1 / softplus(raw) + 1 / limit): smooth, and exact near independence."""
+        strength = softplus(raw[..., 0])
+        if max_tau is not None:
+            limit = cls._limit(max_tau, raw)
+            strength = strength * limit / (strength + limit)
+        return cls.from_strength(strength, dim, validate_args=False)
+
+    def to_raw(self, max_tau: float | None) -> Tensor:
+        """The inverse of :meth:`from_raw`."""
+        strength = self.strength.detach()
+        if max_tau is not None:
+            limit = self._limit(max_tau, strength)
+            strength = torch.minimum(strength, 0.99 * limit)
+            strength = strength * limit / (limit - strength)
+        return _softplus_inverse(strength).unsqueeze(-1)
+
+    @classmethod
+    def _limit(cls, max_tau: float, like: Tensor) -> Tensor:
+        return cls.strength_of_tau(torch.tensor(max_tau, dtype=torch.float64)).to(like)
+
+    def _conditional_log_cdf(
+        self, target: Mapping[int, Column], given: Mapping[int, Column]
+    ) -> tuple[Tensor, Tensor]:
+        return self._log_h(tuple(target.values()), tuple(given.values()))
+
+    @abstractmethod
+    def _log_h(self, target: Sequence[Column], given: Sequence[Column]) -> tuple[Tensor, Tensor]:
+        """(log h, log(1-h)) of the targets' joint conditional CDF; with nothing given, their CDF."""
+
+    def _log_cdf(self, columns: Sequence[Column]) -> Tensor:
+        return self._log_h(columns, ())[0]
+
+    def _like(self) -> Tensor:
+        return self.strength
+
+
+def _softplus_inverse(value: Tensor) -> Tensor:
+    return value + torch.log(-torch.expm1(-value))

@@ -1,0 +1,206 @@
+"""The Gumbel family, in any dimension."""
+
+import math
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Size, Tensor
+from torch.distributions import constraints
+
+from sklar.copulas.archimedean import Archimedean
+from sklar.copulas.base import Column
+from sklar.special import log1mexp, log_neg_log, softplus
+
+
+class Gumbel(Archimedean):
+    r"""$C(u) = \exp(-(\sum_j (-\log u_j)^\theta)^{1/\theta})$, $\theta \ge 1$: upper tail dependence.
+
+    The density is written as a sum of logs of sums of positive terms, so that nothing cancels:
+    with $x_j = -\log u_j$, $\eta = \theta - 1$, $w = (\sum x_j^\theta)^{1/\theta}$ and
+    $p_j = x_j^\theta / w^\theta$, $\log c = \sum_j (\log p_j - \log x_j + x_j) + \log P_M(w) - w$.
+
+    Args:
+        theta: Parameter; 1 is independence.
+        dim: Number of modalities.
+        eta: theta - 1, instead of ``theta``, when precision next to independence matters.
+        validate_args: Whether to check the parameter and every argument.
+
+    Example:
+        >>> log_u = torch.tensor([[0.5, 0.5], [0.1, 0.9]]).log()
+        >>> Gumbel(torch.tensor(2.0)).log_density(log_u).exp()
+        tensor([1.5160, 0.0726])
+
+    References:
+        Hofert, Maechler and McNeil (2012), Likelihood inference for Archimedean copulas in high
+        dimensions; their alternating Stirling sums are replaced by a positive recurrence.
+    """
+
+    name = "gumbel"
+    arg_constraints = {"theta": constraints.greater_than_eq(1.0)}  # type: ignore[no-untyped-call]  # noqa: RUF012
+    _advice = "Gumbel has no negative dependence; Frank (two modalities) and Gaussian do."
+
+    def __init__(
+        self,
+        theta: float | Float[Tensor, "*batch"] | None = None,
+        dim: int = 2,
+        *,
+        eta: float | Float[Tensor, "*batch"] | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        if (theta is None) == (eta is None):
+            raise ValueError("Gumbel takes theta or eta = theta - 1, and one of them only.")
+        strength = torch.as_tensor(eta) if eta is not None else torch.as_tensor(theta) - 1.0
+        if validate_args is not False and not bool((strength >= 0).all()):
+            bad = strength.detach()[~(strength >= 0)].flatten()[0].item() + 1.0
+            raise ValueError(
+                f"Gumbel needs theta >= 1 (1 is independence), got {bad:g}. "
+                "It has no negative dependence; Frank and Gaussian do."
+            )
+        super().__init__(strength, dim, validate_args)
+
+    @property
+    def eta(self) -> Tensor:
+        """Theta - 1, the distance from independence."""
+        return self.strength
+
+    @property
+    def theta(self) -> Tensor:
+        """The parameter of the formula."""
+        return 1.0 + self.strength
+
+    @classmethod
+    def from_strength(cls, strength: Tensor, dim: int, validate_args: bool | None = None) -> Self:
+        """The member with theta = 1 + strength."""
+        return cls(dim=dim, eta=strength, validate_args=validate_args)
+
+    @classmethod
+    def strength_of_tau(cls, tau: Tensor) -> Tensor:
+        """Tau / (1 - tau)."""
+        return tau / (1.0 - tau)
+
+    @classmethod
+    def _tau_bounds(cls, dim: int) -> tuple[float, float]:
+        return (-1e-30, 1.0)  # independence itself belongs to the family
+
+    def kendall_tau(self) -> Tensor:
+        """1 - 1/theta."""
+        return self.eta / self.theta
+
+    def tail_dependence(self) -> tuple[Tensor, Tensor]:
+        """(0, 2 - 2^(1/theta))."""
+        upper = -2.0 * torch.expm1(-math.log(2.0) * self.eta / self.theta)
+        return torch.zeros_like(upper), upper
+
+    def rsample_log(
+        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Marshall and Olkin's frailty algorithm with Kanter's (1975) positive stable variable."""
+        shape = Size((*sample_shape, *self.batch_shape))
+        eta, theta = self.eta, self.theta
+        like = torch.empty(shape, dtype=eta.dtype, device=eta.device)
+        angle = math.pi * like.uniform_(generator=generator).clamp(min=torch.finfo(eta.dtype).tiny)
+        noise = self._exponential(shape, generator)
+        bend = torch.sin(angle * (eta / theta))
+        log_frailty = torch.log(torch.sin(angle / theta)) - theta * torch.log(torch.sin(angle))
+        log_frailty = log_frailty + torch.xlogy(eta, bend) - eta * torch.log(noise)
+        log_e = torch.log(self._exponential(Size((*shape, self.dim)), generator))
+        return -torch.exp((log_e - log_frailty.unsqueeze(-1)) / theta.unsqueeze(-1))
+
+    def _log_density(self, columns: Sequence[Column]) -> Tensor:
+        log_x = [log_neg_log(*column) for column in columns]
+        shifted, top = _shift(log_x)
+        theta = self.theta
+        log_sum = torch.log(_sum([torch.exp(theta * value) for value in shifted]))
+        log_w = top + log_sum / theta
+        w = torch.exp(log_w)
+        log_poly = log_w + self._log_polynomial(w, len(columns))
+        terms = self.eta * _sum(shifted) - len(columns) * (log_sum + top)
+        return terms + log_poly - (_sum([column.log_u for column in columns]) + w)
+
+    def _boundary_limit(self, columns: Sequence[Column]) -> Tensor:
+        limit = super()._boundary_limit(columns)
+        return torch.where(self.eta == 0, 0.0, limit)
+
+    def _log_polynomial(self, w: Tensor, dim: int) -> Tensor:
+        """Log P(w)/w, with P = sum_k b_k w^k; scaled so that w^dim cannot overflow."""
+        coefficients = self._coefficients(dim)
+        scale = w.detach().clamp(min=1.0)  # any constant gives the same value and derivatives
+        a, inverse = w / scale, 1.0 / scale
+        total = coefficients[-1] * torch.ones_like(w)
+        factor = torch.ones_like(w)
+        for b in reversed(coefficients[:-1]):
+            factor = factor * inverse
+            total = total * a + b * factor
+        return torch.log(total) + (dim - 1) * torch.log(scale)
+
+    def _coefficients(self, dim: int) -> list[Tensor]:
+        """b_1 .. b_dim: b_{n+1,k} = b_{n,k-1} + (n eta + n - k) b_{n,k}, all positive."""
+        one = torch.ones_like(self.eta)
+        row = [one]
+        for n in range(1, dim):
+            grown = [(n * self.eta + (n - k)) * row[k - 1] for k in range(1, n + 1)]
+            row = [grown[0], *[row[k - 2] + grown[k - 1] for k in range(2, n + 1)], one]
+        return row
+
+    def _log_h(self, target: Sequence[Column], given: Sequence[Column]) -> tuple[Tensor, Tensor]:
+        log_t = self._log_t(target)
+        if not given:
+            log_h = -torch.exp(log_t / self.theta)
+            return log_h, _log1mexp_of_log(log_t / self.theta)
+        eta, theta, s = self.eta, self.theta, len(given)
+        log_t_given = self._log_t(given)
+        ratio, log_w = log_t - log_t_given, log_t_given / theta
+        delta, w = softplus(ratio) / theta, torch.exp(log_w)
+        weights = self._polynomial_weights(w, s)
+        moved = _sum([weight * torch.expm1(-(s - k) * delta) for k, weight in enumerate(weights, 1)])
+        grown = torch.exp(log_w + delta) * -torch.expm1(-delta)  # w expm1(delta), where w underflows too
+        log_h = -grown - s * eta * delta + torch.log1p(moved)
+        # To first order in delta, -log h = 1 - h; this is what remains when delta itself underflows.
+        slope = w + s * eta + _sum([(s - k) * weight for k, weight in enumerate(weights, 1)])
+        underflown = delta < torch.finfo(delta.dtype).eps
+        log_h_sf = torch.where(
+            underflown,
+            ratio - torch.log(theta) + torch.log(slope),
+            log1mexp(-torch.where(underflown, -1.0, log_h)),
+        )
+        return log_h, log_h_sf
+
+    def _log_t(self, columns: Sequence[Column]) -> Tensor:
+        """Log of sum_j x_j^theta."""
+        log_x = [log_neg_log(*column) for column in columns]
+        if len(log_x) == 1:
+            return self.theta * log_x[0]
+        shifted, top = _shift(log_x)
+        return self.theta * top + torch.log(_sum([torch.exp(self.theta * value) for value in shifted]))
+
+    def _polynomial_weights(self, w: Tensor, dim: int) -> list[Tensor]:
+        """The shares b_k w^k / P(w), k = 1 .. dim."""
+        scale = w.detach().clamp(min=1.0)
+        a, inverse = w / scale, 1.0 / scale
+        terms = [b * a ** (k - 1) * inverse ** (dim - k) for k, b in enumerate(self._coefficients(dim), 1)]
+        total = _sum(terms)
+        return [term / total for term in terms]
+
+
+def _log1mexp_of_log(log_w: Tensor) -> Tensor:
+    """log(1 - exp(-w)) from log w, also where w underflows."""
+    tiny = log_w < -40.0
+    return torch.where(tiny, log_w, log1mexp(torch.exp(torch.where(tiny, 0.0, log_w))))
+
+
+def _shift(log_x: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """Values minus their largest, and the largest; any constant gives the same value and derivatives."""
+    top = log_x[0].detach()
+    for value in log_x[1:]:
+        top = torch.maximum(top, value.detach())
+    top = top.clamp(-1e30, 1e30)  # on the boundary of the cube it is infinite, and inf - inf is not a number
+    return [value - top for value in log_x], top
+
+
+def _sum(values: Sequence[Tensor]) -> Tensor:
+    total = values[0]
+    for value in values[1:]:
+        total = total + value
+    return total
