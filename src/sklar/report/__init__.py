@@ -1,0 +1,79 @@
+"""The report of a set of runs: tables, figures and one page. It reads run folders and never trains."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sklar.errors import UserError
+from sklar.report.cohort import Censoring, align, named
+from sklar.report.folder import Run, read_run
+from sklar.report.html import page
+from sklar.report.tables import Pattern, Results, Row, build
+from sklar.report.writers import as_dict, console_table, markdown
+
+__all__ = [
+    "Censoring",
+    "Pattern",
+    "Results",
+    "Row",
+    "Run",
+    "as_dict",
+    "compare_runs",
+    "console_table",
+    "markdown",
+    "read_run",
+    "write",
+]
+
+
+def compare_runs(
+    runs: Sequence[Path],
+    reference: str = "cm2",
+    resamples: int = 1000,
+    censoring: Censoring = "complete",
+) -> Results:
+    """The numbers of a report, without the page.
+
+    Args:
+        runs: Finished run folders that were tested on the same rows.
+        reference: Model that the others are compared with.
+        resamples: Number of bootstrap replicates.
+        censoring: ``complete`` counts every row with a known outcome once; ``ipcw`` weights them for
+            censoring. Where the rows carry weights, the other treatment is reported too.
+    """
+    read = named([read_run(folder) for folder in runs])
+    return build(read, align(read, reference), reference, resamples, censoring)
+
+
+def write(
+    runs: Sequence[Path],
+    out: Path,
+    reference: str = "cm2",
+    resamples: int = 1000,
+    censoring: Censoring = "complete",
+) -> Results:
+    """Write the page to the file ``out`` and return its numbers.
+
+    The file appears whole or not at all: it is written under another name and then renamed.
+
+    Args:
+        runs: Finished run folders that were tested on the same rows.
+        out: The HTML file; its folder is made where needed.
+        reference: Model that the others are compared with.
+        resamples: Number of bootstrap replicates.
+        censoring: As in ``compare_runs``.
+    """
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; name the file to write, such as {out / 'report.html'}")
+    read = named([read_run(folder) for folder in runs])
+    cohort = align(read, reference)
+    results = build(read, cohort, reference, resamples, censoring)
+    text = page(read, cohort, results)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return results

@@ -1,0 +1,129 @@
+"""Results as a dictionary for JSON, as Markdown, and as a table for a terminal."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from sklar.evaluation import METRICS, Comparison
+from sklar.report.tables import RANKED, Pattern, Results, Row, best, display
+from sklar.types import Estimate
+
+CENSORING = {"complete": "complete cases, unweighted", "ipcw": "weighted for censoring (IPCW)"}
+
+
+def as_dict(results: Results) -> dict[str, Any]:
+    """Plain types only, ready for ``json.dumps``."""
+    return {
+        "reference": results.reference,
+        "censoring": results.censoring,
+        "resamples": results.resamples,
+        "test": {"rows": results.test_rows, "events": results.events},
+        "models": {row.model: _row(row) for row in results.rows},
+        "sensitivity": {
+            "censoring": results.other_censoring,
+            "models": {row.model: _row(row) for row in results.sensitivity},
+        }
+        if results.sensitivity
+        else None,
+        "patterns": [_pattern(pattern) for pattern in results.patterns],
+    }
+
+
+def markdown(results: Results) -> str:
+    """The results table and the patterns, as Markdown."""
+    parts = [_markdown_models(results, results.rows, CENSORING[results.censoring])]
+    if results.sensitivity:
+        parts.append(_markdown_models(results, results.sensitivity, CENSORING[results.other_censoring]))
+    parts.append(_markdown_patterns(results))
+    return "\n\n".join(parts) + "\n"
+
+
+def console_table(results: Results) -> Table:
+    """The results table for a terminal; the best value of each column is bold."""
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
+        title=f"{results.test_rows:,} test rows, {results.events:,} events; {CENSORING[results.censoring]}",
+        caption=f"95 % intervals from {results.resamples:,} group bootstrap resamples. "
+        f"Differences are to {display(results.reference)}.",
+    )
+    for heading in _headings()[:-1]:
+        table.add_column(heading, justify="left" if heading == "Model" else "right", no_wrap=True)
+    bold = best(results.rows)
+    for row in results.rows:
+        # intervals go on a second line, so that the table fits a terminal of 80 columns
+        cells = _cells(row, bold, "[bold]{}[/bold]")[:-1]
+        table.add_row(*(cell.replace(" (", "\n[dim]").replace(")", "[/dim]") for cell in cells))
+    return table
+
+
+def estimate(value: Estimate) -> str:
+    """``0.812 (0.780 to 0.841)``."""
+    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
+
+
+def difference(value: Comparison | None) -> str:
+    """``+0.012 (-0.004 to +0.020)``, with a true minus sign; ``reference`` where nothing is compared."""
+    if value is None:
+        return "reference"
+    return f"{signed(value.difference)} ({signed(value.low)} to {signed(value.high)})"
+
+
+def signed(number: float) -> str:
+    """``+0.012``, with a true minus sign."""
+    return f"{number:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _headings() -> list[str]:
+    labels = [METRICS[name].label for name in RANKED]
+    return ["Model", *labels, METRICS["brier"].label, *(f"Δ {label}" for label in labels)]
+
+
+def _cells(row: Row, bold: dict[str, float], emphasis: str) -> list[str]:
+    """One line of the results table; ``emphasis`` wraps the best values."""
+    values = [(estimate(row.estimates[name]), row.estimates[name].value == bold[name]) for name in RANKED]
+    values.append((f"{row.brier:.3f}", row.brier == bold["brier"]))
+    shown = [emphasis.format(text) if is_best else text for text, is_best in values]
+    return [display(row.model), *shown, *(difference(row.differences.get(name)) for name in RANKED)]
+
+
+def _markdown_models(results: Results, rows: tuple[Row, ...], how: str) -> str:
+    headings = _headings()
+    bold = best(rows)
+    lines = [_line(headings), _line(["---"] + ["---:"] * (len(headings) - 1))]
+    lines += [_line(_cells(row, bold, "**{}**")) for row in rows]
+    title = f"{results.test_rows:,} test rows, {results.events:,} events; {how}."
+    note = f"95 % intervals from {results.resamples:,} group bootstrap resamples; differences are paired."
+    return "\n".join([title, "", *lines, "", note])
+
+
+def _markdown_patterns(results: Results) -> str:
+    headings = ["Present", "n", "Events", "Observed", "Predicted", "AUROC"]
+    lines = [_line(headings), _line(["---"] + ["---:"] * 5)]
+    for pattern in results.patterns:
+        found = f"n/a ({pattern.reason})" if pattern.auroc is None else estimate(pattern.auroc)
+        risks = (f"{pattern.observed:.3f}", f"{pattern.predicted:.3f}")
+        name = " + ".join(pattern.present) or "none"
+        lines.append(_line([name, f"{pattern.rows:,}", f"{pattern.events:,}", *risks, found]))
+    return "\n".join([f"{display(results.reference)} by present modalities.", "", *lines])
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _row(row: Row) -> dict[str, Any]:
+    return {
+        **{name: asdict(row.estimates[name]) for name in RANKED},
+        "brier": row.brier,
+        "difference": {name: asdict(found) for name, found in row.differences.items()} or None,
+        "parameters": row.parameters,
+        "seconds": row.seconds,
+    }
+
+
+def _pattern(pattern: Pattern) -> dict[str, Any]:
+    return asdict(pattern) | {"present": list(pattern.present)}
