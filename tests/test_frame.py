@@ -218,10 +218,18 @@ def test_pandas_gives_the_same_arrays_as_arrow(tmp_path, data):
     assert other.hash == data.hash
 
 
-def test_whole_floats_and_integers_are_the_same_id():
-    labs = pd.DataFrame({"stay": [11.0, 14.0], "time": -1.0, "variable": "hr", "value": 70.0})
-    schema = SCHEMA.model_copy(update={"modalities": {"labs": SCHEMA.series["labs"]}})
-    assert read_cohort(schema, SUBJECTS, {"labs": labs}).content["labs"].rows.tolist() == [0, 3]
+@pytest.mark.parametrize("ids", [[11, 14], [30_000_000, 30_000_001], [10**15, 10**15 + 1]])
+def test_whole_floats_and_integers_are_the_same_id(ids):
+    labs = pd.DataFrame({"stay": np.array(ids, dtype=float), "time": -1.0, "variable": "hr", "value": 70.0})
+    schema = Schema(id="stay", label="died", modalities={"labs": SCHEMA.series["labs"]})
+    people = pa.table({"stay": pa.array(ids, pa.int64()), "died": [0, 1]})
+    assert read_cohort(schema, people, {"labs": labs}).content["labs"].rows.tolist() == [0, 1]
+
+
+def test_ids_that_are_not_whole_numbers_stay_what_they_are():
+    schema = Schema(id="stay", label="died", modalities={"demo": Tabular(numeric=("age",))})
+    people = pa.table({"stay": [1.5, 2.0], "died": [0, 1], "age": [1, 2]})
+    assert read_cohort(schema, people).ids.to_pylist() == ["1.5", "2"]
 
 
 def with_column(table, name, values):

@@ -193,6 +193,14 @@ def test_new_patients_are_read_as_the_training_patients_were(data):
     assert np.isnan(new.target).all()
 
 
+def test_a_level_that_training_never_saw_is_a_gap_for_new_patients():
+    people = pa.table({"id": [1], "age": [60], "sex": ["x"], "ward": [2]})
+    cohort = read_cohort(
+        SCHEMA, people, {"labs": LABS.slice(0, 1)}, {"note": NOTES.slice(0, 0)}, labelled=False
+    )
+    assert CohortData(cohort, STATISTICS).ready_table("demo").categories.tolist() == [[0, 2]]
+
+
 def test_a_pickle_opens_the_folder_again(data):
     again = pickle.loads(pickle.dumps(data))
     assert isinstance(again.raw_series("labs"), np.memmap)
