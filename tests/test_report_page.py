@@ -42,10 +42,15 @@ def results(runs):
 
 
 @pytest.fixture(scope="module")
-def html(runs, tmp_path_factory):
-    out = tmp_path_factory.mktemp("report") / "report.html"
+def written(runs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("parent") / "new" / "report.html"
     write(runs, out, resamples=200)
-    return out.read_text(encoding="utf-8")
+    return out
+
+
+@pytest.fixture(scope="module")
+def html(written):
+    return written.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +186,18 @@ def test_folder_as_output_is_refused(runs, tmp_path):
         write(runs, tmp_path)
 
 
-def test_nothing_is_left_beside_the_page(runs, tmp_path):
-    write(runs, tmp_path / "new" / "report.html", resamples=20)
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.html"]
+def test_nothing_is_left_beside_the_page(written):
+    assert [path.name for path in written.parent.iterdir()] == ["report.html"]
 
 
 def test_small_patterns_say_why_they_have_no_auroc(html):
     assert "n/a: 0 events, fewer than 5" in html
+
+
+def test_one_epoch_is_drawn_as_a_point(tmp_path):
+    folder = write_run(tmp_path / "cm2", "cm2", cohort(), 1)
+    (folder / "history.csv").write_text("epoch,valid_auroc\n0,0.7\n")
+    write([folder], tmp_path / "report.html", resamples=20)
+    text = (tmp_path / "report.html").read_text()
+    figure = re.search(r'aria-label="Training curves".*?</figure>', text, re.DOTALL)
+    assert "<use" in figure.group()

@@ -192,7 +192,8 @@ def training(history: Mapping[str, NDArray[np.float64]]) -> str:
         for axes, (title, lines) in zip(grid, panels, strict=False):
             for (column, name), look in zip(lines.items(), _looks(), strict=False):
                 kept = np.isfinite(history[column])
-                axes.plot(epochs[kept], history[column][kept], label=name, **look)
+                marker = "o" if kept.sum() == 1 else None
+                axes.plot(epochs[kept], history[column][kept], marker=marker, label=name, **look)
             axes.set(title=title, xlabel="Epoch")
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axes.legend()

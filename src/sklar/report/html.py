@@ -83,7 +83,7 @@ def page(runs: Mapping[str, Run], cohort: Cohort, results: Results) -> str:
         encoders=_origins(run.weights),
         examples=() if restricted else _examples(cohort, results.reference),
         fewest=FEWEST,
-        figure=_figures(run, cohort, results),
+        figure=_figures(run, cohort, results, FEWEST if restricted else 1),
         hashes=sorted({str(other.data.get("hash", "not recorded")) for other in runs.values()}),
         metrics=METRICS,
         ranked=RANKED,
@@ -100,10 +100,12 @@ def selected(results: Results) -> list[str]:
     return [results.reference, *others][:_CURVES]
 
 
-def _figures(run: Run, cohort: Cohort, results: Results) -> dict[str, str]:
+def _figures(run: Run, cohort: Cohort, results: Results, fewest: int) -> dict[str, str]:
+    """Every figure by name; patterns with fewer rows than ``fewest`` are left out of theirs."""
     weight = cohort.case_weight(results.censoring)
     y, models = cohort.y, {name: cohort.probability[name] for name in selected(results)}
     copula = run.metrics.get("copula")
+    shown = [pattern for pattern in results.patterns if pattern.rows >= fewest]
     return {
         "roc": figures.roc({name: roc_curve(y, score, weight) for name, score in models.items()}),
         "precision_recall": figures.precision_recall(
@@ -115,7 +117,7 @@ def _figures(run: Run, cohort: Cohort, results: Results) -> dict[str, str]:
             cohort.probability[results.reference],
             y,
         ),
-        "presence": figures.presence(results.patterns, cohort.modalities) if cohort.modalities else "",
+        "presence": figures.presence(shown, cohort.modalities) if cohort.modalities else "",
         "training": figures.training(run.history),
         "copula": figures.contours(density.densities(copula)) if copula else "",
         **{name: figures.forest(results.rows, results.reference, name) for name in RANKED},
