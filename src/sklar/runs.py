@@ -295,7 +295,7 @@ def _fit_reference(
 
 
 def _joint(model: FusionModel, best: Mapping[str, float]) -> dict[str, Any]:
-    joint = model.alignment
+    joint = model.joint
     if joint is None:
         return {"alignment": None, "copula": None}
     copula = joint.imputation_copula()

@@ -60,8 +60,8 @@ def test_absent_content_never_matters(case: str, training: bool) -> None:
 @every_model
 def test_every_parameter_gets_a_finite_gradient(case: str) -> None:
     model = make(case).train()
-    if model.alignment is not None:
-        model.alignment.warmup = 1  # the margins learn once they are initialised
+    if model.joint is not None:
+        model.joint.warmup = 1  # the margins learn once they are initialised
     for seed in (0, 1):
         batch = some_batch(SOME.repeat(4, 1), seed)
         model.zero_grad()

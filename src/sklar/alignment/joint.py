@@ -152,9 +152,15 @@ class CopulaAlignment(nn.Module):
         return torch.stack(log_u, -1), torch.stack(log_sf, -1)
 
     def margin(self, name: str, detach: bool = False) -> GaussianMixture:
-        """The mixture of one modality."""
-        mixture = cast(MixtureMarginal, self.margins[name])()
-        return mixture.detach() if detach else mixture
+        """The mixture of one modality; standard normal until it is initialised."""
+        module = cast(MixtureMarginal, self.margins[name])
+        if not bool(module.initialised):
+            like = module.loc.detach()[:1]
+            return GaussianMixture(like.new_zeros(1), torch.zeros_like(like), torch.ones_like(like))
+        mixture = module()
+        if detach:
+            return GaussianMixture(mixture.logits.detach(), mixture.loc.detach(), mixture.scale.detach())
+        return mixture
 
     def imputation_copula(self) -> Copula:
         """The copula that imputation draws from: see ``estimate``."""
@@ -175,9 +181,7 @@ class CopulaAlignment(nn.Module):
         return IMPUTATIONS[method](self, z, present, draws, generator)
 
     def _margin_nll(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        total = present.new_zeros((), dtype=next(iter(z.values())).dtype)
-        if self.training and int(self.seen) < self.warmup:
-            return total  # identical components would stay identical for ever
+        total = z[self.modalities[0]].new_zeros(())
         for column, name in enumerate(self.modalities):
             own = z[name].detach() if self.routing == "ifm" else z[name]
             rows = present[:, column]

@@ -2,6 +2,7 @@
 
 from typing import cast, final
 
+import torch
 from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
@@ -42,7 +43,8 @@ class BertText(Backbone):
 
     Stages: the word encoder, which turns each document into one token, and the mean over documents
     with a linear map. Only documents that exist are encoded: an attention mask of zeros does not
-    blank a document, it makes attention uniform.
+    blank a document, it makes attention uniform. Equal documents of a batch share one pass, and so one
+    dropout mask.
 
     Args:
         tokens: Size of the tokenizer's vocabulary.
@@ -80,11 +82,14 @@ class BertText(Backbone):
         valid = documents.valid
         attention = documents.attention[valid]
         length = int(attention.sum(1).amax()) if len(attention) else 1  # longest document of the batch
+        # lists of diagnoses repeat themselves: each distinct document is encoded once
+        words = torch.cat([documents.ids[valid][:, :length], attention[:, :length].long()], 1)
+        distinct, member = torch.unique(words, dim=0, return_inverse=True)
         states = self.bert(
-            input_ids=documents.ids[valid][:, :length].long(), attention_mask=attention[:, :length].long()
+            input_ids=distinct[:, :length], attention_mask=distinct[:, length:]
         ).last_hidden_state[:, 0]
         x = states.new_zeros((*valid.shape, states.shape[-1]))
-        x[valid] = states
+        x[valid] = states[member]
         return Feature(x, valid, rows, batch)
 
     def step(self, stage: int, feature: Feature) -> Feature:

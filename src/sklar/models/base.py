@@ -16,11 +16,14 @@ class FusionModel(nn.Module, ABC):
 
     Attributes:
         modalities: Names in the order of the columns of ``Batch.present``.
-        alignment: The joint of the latents, for models that learn one.
     """
 
     modalities: tuple[str, ...]
-    alignment: CopulaAlignment | None = None
+
+    @property
+    def joint(self) -> CopulaAlignment | None:
+        """The joint of the latents, for models that learn one."""
+        return next((m for m in self.children() if isinstance(m, CopulaAlignment)), None)
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output:

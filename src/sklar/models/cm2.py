@@ -76,8 +76,6 @@ class CM2(FusionModel):
     conditional spread, so that a weakly determined token can be discounted.
     """
 
-    alignment: CopulaAlignment
-
     def __init__(self, encoders: Encoders, config: CM2Config, outputs: int = 1) -> None:
         super().__init__()
         dim, names = encoders.dim, encoders.modalities

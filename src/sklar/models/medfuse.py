@@ -53,7 +53,7 @@ class MedFuse(FusionModel):
             count = torch.full_like(present[:, 0], len(self.modalities), dtype=torch.long)
         else:
             # a stable sort moves the present tokens to the front and keeps their order
-            order = (~present).to(torch.uint8).argsort(1, stable=True)
+            order = (~present).to(torch.uint8).argsort(dim=1, stable=True)
             tokens = tokens.gather(1, order.unsqueeze(2).expand_as(tokens))
             count = present.sum(1)
         states, _ = self.lstm(tokens)

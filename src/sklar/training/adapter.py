@@ -147,7 +147,7 @@ def monitors(model: FusionModel, z: dict[str, Float[Tensor, "n d"]], present: Te
         own = latent[present[:, model.modalities.index(name)]]
         if len(own) > 1:
             out[f"effective_rank_{name}"] = effective_rank(own)
-    joint = model.alignment
+    joint = model.joint
     if joint is None:
         return out
     for key, (latents, mask) in {"true": (z, present), "shuffled": shuffled(z, present)}.items():

@@ -72,7 +72,7 @@ class RunConfig(BaseModel):
         return _validate(yaml.safe_load(text))
 
 
-def resolve(model: str, settings: Iterable[str] = (), **base: Any) -> RunConfig:
+def resolve(model: str, settings: Iterable[str] = (), /, **base: Any) -> RunConfig:
     """The configuration of a model by name, with ``a.b=c`` settings applied on top of ``base``.
 
     Args:

@@ -74,7 +74,8 @@ def fit(
     with warnings.catch_warnings():
         # workers cost more than they bring: a batch is one array index
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*fewer than the logging interval.*")
+        warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")  # Lightning with a newer torch
         trainer.fit(
             Adapter(model, config, seed),
             train,
