@@ -132,6 +132,7 @@ def forest(rows: Sequence[Row], reference: str, metric: str) -> str:
         differences.set(title=f"{label} minus that of {display(reference)}")
         for axes in (values, differences):
             axes.grid(axis="x")
+            axes.xaxis.set_major_locator(MaxNLocator(6))
             axes.set_axisbelow(True)
             axes.spines["left"].set_visible(False)
             axes.tick_params(axis="y", length=0)

@@ -59,8 +59,8 @@ def read_run(folder: Path) -> Run:
     missing = [name for name in _REQUIRED if not (folder / name).is_file()]
     if missing:
         raise DataError(
-            f"{folder}: {', '.join(missing)} missing, so this run has not finished. "
-            f"Go on with `sklar train MODEL --data DIR --out {folder} --resume`, or leave the folder out."
+            f"{folder}: {', '.join(missing)} missing, so this run has not finished. Go on with the same "
+            f"`sklar train MODEL --data DIR --out {folder}` and --resume, or leave the folder out."
         )
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     metrics = _json(folder / "metrics.json")
