@@ -110,7 +110,7 @@ def log_log1pexp(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     r"""$\log\log(1 + e^{x})$, which is $x - e^x/2$ far to the left."""
     tiny = x < _TINY_LOG[x.dtype]
     plain = torch.log(softplus(torch.where(tiny, 0.0, x)))
-    return torch.where(tiny, x - 0.5 * x.exp(), plain)
+    return torch.where(tiny, x - 0.5 * torch.where(tiny, x, 0.0).exp(), plain)
 
 
 def softplus(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

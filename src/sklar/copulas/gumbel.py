@@ -109,13 +109,11 @@ class Gumbel(Archimedean):
         return -torch.exp((log_e - log_frailty.unsqueeze(-1)) / theta.unsqueeze(-1))
 
     def _log_density(self, columns: Sequence[Column]) -> Tensor:
-        log_x = [log_neg_log(*column) for column in columns]
-        shifted, top = _shift(log_x)
+        shifted, top, x_top = _shift(columns)
         theta = self.theta
         log_sum = torch.log(_sum([torch.exp(theta * value) for value in shifted]))
-        log_w = top + log_sum / theta
-        w = torch.exp(log_w)
-        log_poly = log_w + self._log_polynomial(w, len(columns))
+        w = x_top * torch.exp(log_sum / theta)
+        log_poly = top + log_sum / theta + self._log_polynomial(w, len(columns))
         terms = self.eta * _sum(shifted) - len(columns) * (log_sum + top)
         return terms + log_poly - (_sum([column.log_u for column in columns]) + w)
 
@@ -134,6 +132,14 @@ class Gumbel(Archimedean):
             factor = factor * inverse
             total = total * a + b * factor
         return torch.log(total) + (dim - 1) * torch.log(scale)
+
+    def _log_terms(self, log_w: Tensor, dim: int) -> Tensor:
+        """Log P(w), where w itself may underflow."""
+        total = dim * log_w
+        for k, b in enumerate(self._coefficients(dim)[:-1], 1):
+            log_b = torch.where(b > 0, torch.log(torch.where(b > 0, b, 1.0)), -torch.inf)
+            total = torch.logaddexp(total, log_b + k * log_w)
+        return total
 
     def _coefficients(self, dim: int) -> list[Tensor]:
         """b_1 .. b_dim: b_{n+1,k} = b_{n,k-1} + (n eta + n - k) b_{n,k}, all positive."""
@@ -155,8 +161,14 @@ class Gumbel(Archimedean):
         delta, w = softplus(ratio) / theta, torch.exp(log_w)
         weights = self._polynomial_weights(w, s)
         moved = _sum([weight * torch.expm1(-(s - k) * delta) for k, weight in enumerate(weights, 1)])
+        cancels = moved < -0.5  # the ratio of polynomials is small, and one plus the move has no digits
+        log_ratio = torch.where(
+            cancels,
+            self._log_terms(log_w + delta, s) - self._log_terms(log_w, s) - s * delta,
+            torch.log1p(torch.where(cancels, 0.0, moved)),
+        )
         grown = torch.exp(log_w + delta) * -torch.expm1(-delta)  # w expm1(delta), where w underflows too
-        log_h = -grown - s * eta * delta + torch.log1p(moved)
+        log_h = -grown - s * eta * delta + log_ratio
         # To first order in delta, -log h = 1 - h; this is what remains when delta itself underflows.
         slope = w + s * eta + _sum([(s - k) * weight for k, weight in enumerate(weights, 1)])
         underflown = delta < torch.finfo(delta.dtype).eps
@@ -169,10 +181,9 @@ class Gumbel(Archimedean):
 
     def _log_t(self, columns: Sequence[Column]) -> Tensor:
         """Log of sum_j x_j^theta."""
-        log_x = [log_neg_log(*column) for column in columns]
-        if len(log_x) == 1:
-            return self.theta * log_x[0]
-        shifted, top = _shift(log_x)
+        if len(columns) == 1:
+            return self.theta * log_neg_log(*columns[0])
+        shifted, top, _ = _shift(columns)
         return self.theta * top + torch.log(_sum([torch.exp(self.theta * value) for value in shifted]))
 
     def _polynomial_weights(self, w: Tensor, dim: int) -> list[Tensor]:
@@ -190,13 +201,34 @@ def _log1mexp_of_log(log_w: Tensor) -> Tensor:
     return torch.where(tiny, log_w, log1mexp(torch.exp(torch.where(tiny, 0.0, log_w))))
 
 
-def _shift(log_x: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """Values minus their largest, and the largest; any constant gives the same value and derivatives."""
-    top = log_x[0].detach()
-    for value in log_x[1:]:
-        top = torch.maximum(top, value.detach())
-    top = top.clamp(-1e30, 1e30)  # on the boundary of the cube it is infinite, and inf - inf is not a number
-    return [value - top for value in log_x], top
+def _shift(columns: Sequence[Column]) -> tuple[list[Tensor], Tensor, Tensor]:
+    """log(x_j / x_top) for x = -log u, log x_top and x_top, the largest x.
+
+    The quotient comes before the logarithm: log x_j - log x_top would lose the digits that w - sum x needs.
+    x_top is a constant without gradient, since any constant gives the same value and derivatives.
+    """
+    x = [-column.log_u for column in columns]
+    x_top = x[0].detach()
+    for value in x[1:]:
+        x_top = torch.maximum(x_top, value.detach())
+    kind = torch.finfo(x_top.dtype)
+    # On the boundary of the cube it is zero or infinite; these bounds only keep its rows apart from the rest.
+    x_top = x_top.clamp(kind.tiny, kind.max)
+    top = torch.log(x_top)
+    if any(column.log_sf is None for column in columns):
+        return [torch.log(value / x_top) for value in x], top, x_top
+    survival = [column.log_sf for column in columns if column.log_sf is not None]
+    highest = survival[0].detach()
+    for value in survival[1:]:
+        highest = torch.maximum(highest, value.detach())
+    top = torch.where(x_top < kind.eps, highest.clamp(min=-1e30), top)
+    x_top = torch.where(x_top < kind.eps, torch.exp(top), x_top)
+    shifted = []
+    for value, log_sf in zip(x, survival, strict=True):
+        near_one = value < kind.eps  # there 1 - u is -log u to the last digit, and does not underflow
+        quotient = torch.where(near_one, 1.0, value) / torch.where(near_one, 1.0, x_top)
+        shifted.append(torch.where(near_one, log_sf - top, torch.log(quotient)))
+    return shifted, top, x_top
 
 
 def _sum(values: Sequence[Tensor]) -> Tensor:

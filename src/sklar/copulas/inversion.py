@@ -55,6 +55,7 @@ def _solve(
     log_h, _ = log_cdf(_uniform(goal))  # its shape is the broadcast of everything involved
     odds = goal.expand_as(log_h).clone()
     low, high = torch.full_like(odds, -torch.inf), torch.full_like(odds, torch.inf)
+    moved = high
     tolerance = 2 * torch.finfo(odds.dtype).eps
     for _ in range(_MAX_STEPS):
         u = _uniform(odds)
@@ -62,8 +63,10 @@ def _solve(
         gap = log_h - log_h_sf - goal
         slope = torch.exp(log_density(u) + u[0] + u[1] - log_h - log_h_sf)
         low, high = torch.where(gap < 0, odds, low), torch.where(gap > 0, odds, high)
-        following = _safeguarded(odds - gap / slope, low, high)
-        following = torch.where(gap == 0, odds, following)
+        newton = odds - gap / slope
+        # A step that does not shrink may be one of a cycle: halve the bracket instead.
+        newton = torch.where((newton - odds).abs() > 0.5 * moved, torch.nan, newton)
+        following = torch.where(gap == 0, odds, _safeguarded(newton, low, high))
         moved = (following - odds).abs()
         odds = following
         if bool((moved <= tolerance * (1.0 + odds.abs())).all()):
@@ -80,8 +83,7 @@ def _safeguarded(newton: Tensor, low: Tensor, high: Tensor) -> Tensor:
         high - 2.0 * (1.0 + high.abs()),
         torch.where(torch.isinf(high), low + 2.0 * (1.0 + low.abs()), 0.5 * (low + high)),
     )
-    inside = torch.isfinite(newton) & (newton >= low) & (newton <= high)
-    return torch.where(inside, newton, middle)
+    return torch.where((newton >= low) & (newton <= high), newton, middle)
 
 
 class _DifferentiableOnce(torch.autograd.Function):

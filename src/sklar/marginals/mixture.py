@@ -212,13 +212,15 @@ class GaussianMixture:
         """Newton on the log odds of u within a bracket, all coordinates at once, for fixed weights."""
         low, high = bracket
         tolerance = 4 * torch.finfo(z.dtype).eps
+        moved = high - low
         for _ in range(steps):
             odds, slope = self._log_odds(weights, z)
             gap = odds - goal
             low, high = torch.where(gap < 0, z, low), torch.where(gap > 0, z, high)
             newton = z - gap / slope
-            inside = (newton >= low) & (newton <= high)
-            following = torch.where(inside, newton, 0.5 * (low + high))
+            # A step that does not shrink may be one of a cycle: halve the bracket instead.
+            sound = (newton >= low) & (newton <= high) & ((newton - z).abs() <= 0.5 * moved)
+            following = torch.where(sound, newton, 0.5 * (low + high))
             moved = (following - z).abs()
             z = following
             if bool((moved <= tolerance * (1.0 + z.abs())).all()):
