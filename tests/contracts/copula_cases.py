@@ -1,0 +1,58 @@
+"""The copulas that every contract test runs on: each family at several strengths, and unequal pairs."""
+
+from dataclasses import dataclass
+
+import torch
+
+from sklar.copulas import FAMILIES, Copula, Frank, Gaussian, Gumbel
+
+SHARES = (0.1, 0.4, 0.85)  # of the family's largest Kendall's tau
+
+
+@dataclass(frozen=True)
+class Case:
+    family: str
+    dim: int
+    share: float
+
+    def build(self, dtype=torch.float64) -> Copula:
+        kind = FAMILIES[self.family]
+        return kind.from_tau(torch.tensor(self.share * kind.tau_range[1], dtype=dtype), self.dim)
+
+    def __str__(self) -> str:
+        return f"{self.family}-{self.dim}-{self.share}"
+
+
+def cases(dims=(2, 3, 4), shares=SHARES) -> list[Case]:
+    return [
+        Case(family, dim, share)
+        for family, kind in FAMILIES.items()
+        for dim in dims
+        for share in (shares if kind.tau_range[1] > 0 else (0.0,))
+    ]
+
+
+CORRELATION = torch.tensor(
+    [[1.0, 0.7, -0.3, 0.2], [0.7, 1.0, 0.1, 0.0], [-0.3, 0.1, 1.0, -0.5], [0.2, 0.0, -0.5, 1.0]],
+    dtype=torch.float64,
+)
+
+
+def unequal() -> dict[str, Copula]:
+    """Members that no tau reaches: unequal pairs, negative dependence, the brink of independence."""
+    double = {"dtype": torch.float64}
+    return {
+        "gaussian-3": Gaussian(CORRELATION[:3, :3]),
+        "gaussian-4": Gaussian(CORRELATION),
+        "gaussian-negative": Gaussian.from_tau(torch.tensor(-0.4, **double), 2),
+        "frank-negative": Frank(torch.tensor(-8.0, **double)),
+        "frank-faint": Frank(torch.tensor(1e-6, **double), dim=3),
+        "gumbel-faint": Gumbel(eta=torch.tensor(1e-6, **double), dim=3),
+        "gumbel-steep": Gumbel(torch.tensor(30.0, **double), dim=3),
+    }
+
+
+def interior(dim: int, count: int = 8, seed: int = 0) -> torch.Tensor:
+    """Points away from the boundary, (count, dim), in double precision."""
+    generator = torch.Generator().manual_seed(seed)
+    return 0.03 + 0.94 * torch.rand(count, dim, dtype=torch.float64, generator=generator)

@@ -1,0 +1,119 @@
+"""The log density where it is hardest, against mpmath, which differentiates the generators numerically."""
+
+from itertools import combinations_with_replacement
+
+import mpmath as mp
+import pytest
+import torch
+
+from sklar.copulas import Copula, Frank, Gaussian, Gumbel
+
+VALUES = ("-1e-30", "-1e-8", "-0.3", "-20", "-5000")
+POINTS = [
+    *combinations_with_replacement(VALUES, 2),
+    *combinations_with_replacement(VALUES[::2], 3),
+    *combinations_with_replacement(VALUES[::2], 4),
+    *combinations_with_replacement(VALUES[1::2], 4),
+]
+DIGITS = 160
+
+
+def archimedean(psi, phi, step, log_u: list[mp.mpf]) -> mp.mpf:
+    """Log of psi^(M)(sum phi(u)) prod phi'(u), by numerical differentiation with many digits."""
+    u = [mp.exp(value) for value in log_u]
+    t = mp.fsum(phi(value) for value in u)
+    density = mp.diff(psi, t, len(u), h=step(t))
+    for value in u:
+        density *= mp.diff(phi, value, h=min(value, 1 - value) * mp.mpf(10) ** -40)
+    return mp.log(abs(density))
+
+
+def gumbel(theta: str, log_u: list[mp.mpf]) -> mp.mpf:
+    power = mp.mpf(theta)
+    return archimedean(
+        lambda t: mp.exp(-(t ** (1 / power))),
+        lambda u: (-mp.log(u)) ** power,
+        lambda t: t * mp.mpf(10) ** -25,
+        log_u,
+    )
+
+
+def frank(theta: str, log_u: list[mp.mpf]) -> mp.mpf:
+    a = mp.mpf(theta)
+    if a < 0:  # the bivariate density itself, whose formula holds for either sign
+        u, v = (mp.exp(value) for value in log_u)
+        bottom = -mp.expm1(-a) - mp.expm1(-a * u) * mp.expm1(-a * v)
+        return mp.log(-a * mp.expm1(-a) * mp.exp(-a * (u + v)) / bottom**2)
+    p = -mp.expm1(-a)
+    return archimedean(
+        lambda t: -mp.log1p(-p * mp.exp(-t)) / a,
+        lambda u: -mp.log(-mp.expm1(-a * u) / p),
+        lambda t: min(t + mp.exp(-a), mp.mpf(1)) * mp.mpf(10) ** -25,
+        log_u,
+    )
+
+
+def gaussian(rho: list[list[str]], log_u: list[mp.mpf]) -> mp.mpf:
+    matrix = mp.matrix([[mp.mpf(value) for value in row] for row in rho])
+    z = mp.matrix([normal_quantile(value) for value in log_u])
+    inverse = matrix**-1
+    form = (z.T * inverse * z)[0] - mp.fsum(value**2 for value in z)
+    return -mp.log(mp.det(matrix)) / 2 - form / 2
+
+
+def normal_quantile(log_u: mp.mpf) -> mp.mpf:
+    """Newton on the log of the smaller tail, from the double precision quantile of torch's normal."""
+    other = mp.log(-mp.expm1(log_u))
+    tail, sign = (log_u, 1) if log_u < other else (other, -1)
+    z = -mp.sqrt(-2 * tail)
+    for _ in range(200):
+        p = mp.erfc(-z / mp.sqrt(2)) / 2
+        move = (mp.log(p) - tail) * p * mp.sqrt(2 * mp.pi) * mp.exp(z * z / 2)
+        z -= move
+        if abs(move) < mp.mpf(10) ** -60:
+            break
+    return sign * z
+
+
+PAIR = [["1", "0.9999"], ["0.9999", "1"]]
+NEGATIVE = [["1", "-0.999"], ["-0.999", "1"]]
+SINGULAR = [["1", "0.9", "0.8"], ["0.9", "1", "0.98"], ["0.8", "0.98", "1"]]
+FOUR = [
+    ["1", "0.5", "-0.25", "0.125"],
+    ["0.5", "1", "0.25", "0"],
+    ["-0.25", "0.25", "1", "-0.5"],
+    ["0.125", "0", "-0.5", "1"],
+]
+SETTINGS = {
+    **{f"gumbel-{theta}": (gumbel, theta, 0) for theta in ("1.000001", "1.5", "50", "200")},
+    **{f"frank-{theta}": (frank, theta, 0) for theta in ("0.000001", "3", "100")},
+    "frank--30": (frank, "-30", 2),
+    "gaussian-0.9999": (gaussian, PAIR, 2),
+    "gaussian--0.999": (gaussian, NEGATIVE, 2),
+    "gaussian-singular": (gaussian, SINGULAR, 3),
+    "gaussian-4": (gaussian, FOUR, 4),
+}
+
+
+def build(oracle, parameter, dim: int) -> Copula:
+    if oracle is gumbel:  # eta, so that theta next to one is the same number on both sides
+        return Gumbel(eta=torch.tensor(float(mp.mpf(parameter) - 1), dtype=torch.float64), dim=dim)
+    if oracle is frank:
+        return Frank(torch.tensor(float(parameter), dtype=torch.float64), dim=dim)
+    return Gaussian(torch.tensor([[float(v) for v in row] for row in parameter], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_log_density_in_the_corners(setting: str):
+    oracle, parameter, only = SETTINGS[setting]
+    with mp.workdps(DIGITS):
+        for point in POINTS:
+            if only and len(point) != only:
+                continue
+            log_u = torch.tensor([float(value) for value in point], dtype=torch.float64)
+            exact = [mp.mpf(value) for value in log_u.tolist()]
+            if oracle is gumbel:
+                parameter = mp.nstr(1 + mp.mpf(float(mp.mpf(SETTINGS[setting][1]) - 1)), DIGITS)
+            expected = oracle(parameter, exact)
+            found = float(build(oracle, parameter, len(point)).log_density(log_u))
+            assert abs(found - expected) <= 1e-11 * (1 + abs(expected)), (point, found, float(expected))
