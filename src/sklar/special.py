@@ -175,9 +175,9 @@ def ndtri_log(
     """
     if log_sf is None:
         z: Tensor = _Quantile.apply(log_u)[0]  # type: ignore[no-untyped-call]
-        return z
-    z = _Quantile.apply(torch.minimum(log_u, log_sf))[0]  # type: ignore[no-untyped-call]
-    return torch.where(log_u < log_sf, z, -z)
+    else:
+        z = _QuantileOfBoth.apply(log_u, log_sf)[0]  # type: ignore[no-untyped-call]
+    return z
 
 
 class _Quantile(torch.autograd.Function):
@@ -193,9 +193,7 @@ class _Quantile(torch.autograd.Function):
         upper = wide > -_LOG_2
         z = torch.special.ndtri(torch.where(upper, -torch.expm1(wide), wide.exp()))
         z = z * (1.0 - 2.0 * upper.double())
-        tail = wide < _NORMAL_LOG
-        if tail.any():
-            z[tail] = _tail_quantile(wide[tail])
+        z = _with_tail(z, wide)
         slope = torch.exp(wide + 0.5 * z * z + _LOG_SQRT_2PI).to(log_u.dtype)
         z = z.to(log_u.dtype)
         ctx.save_for_backward(z, slope)
@@ -206,6 +204,35 @@ class _Quantile(torch.autograd.Function):
         z, slope = ctx.saved_tensors
         value: Tensor = grad_z * slope + grad_slope * slope * (1.0 + z * slope)
         return value
+
+
+class _QuantileOfBoth(torch.autograd.Function):
+    """The same from the smaller of u and 1-u; the slope is in the log of that one, and positive."""
+
+    @staticmethod
+    def forward(ctx: Any, log_u: Tensor, log_sf: Tensor) -> tuple[Tensor, Tensor]:
+        wide = torch.minimum(log_u, log_sf).double()
+        sign = 2.0 * (log_u < log_sf).to(log_u.dtype) - 1.0
+        z = _with_tail(torch.special.ndtri(wide.exp()), wide)
+        slope = torch.exp(wide + 0.5 * z * z + _LOG_SQRT_2PI).to(log_u.dtype)
+        z = z.to(log_u.dtype) * sign
+        ctx.save_for_backward(z, slope, sign)
+        return z, slope
+
+    @staticmethod
+    def backward(ctx: Any, grad_z: Tensor, grad_slope: Tensor) -> tuple[Tensor, Tensor]:
+        z, slope, sign = ctx.saved_tensors
+        inner = grad_z * sign * slope + grad_slope * slope * (1.0 + sign * z * slope)
+        by_u = inner * (0.5 * (1.0 + sign))
+        return by_u, inner - by_u
+
+
+def _with_tail(z: Tensor, log_p: Tensor) -> Tensor:
+    """The quantile where exp(log p) is no normal number any more."""
+    tail = log_p < _NORMAL_LOG
+    if tail.any():
+        z[tail] = _tail_quantile(log_p[tail])
+    return z
 
 
 def _tail_quantile(log_p: Tensor) -> Tensor:

@@ -146,9 +146,9 @@ class Gaussian(Copula):
     # Hooks
 
     def _log_density(self, columns: Sequence[Column]) -> Tensor:
-        z = [ndtri_log(*column) for column in columns]
+        z = _scores(columns)
         total = -torch.diagonal(self.scale_tril, dim1=-2, dim2=-1).log().sum(-1)
-        for score, white in zip(z, _whiten(self.scale_tril, z), strict=True):
+        for score, white in zip(z[1:], _whiten(self.scale_tril, z)[1:], strict=True):  # the first cancels
             total = total - 0.5 * (white - score) * (white + score)
         return total
 
@@ -166,7 +166,7 @@ class Gaussian(Copula):
         return torch.where(gone, -torch.inf, inside)
 
     def _log_cdf(self, columns: Sequence[Column]) -> Tensor:
-        return log_normal_cdf([ndtri_log(*column) for column in columns], self.correlation)
+        return log_normal_cdf(_scores(columns), self.correlation)
 
     def _conditional_log_cdf(
         self, target: Mapping[int, Column], given: Mapping[int, Column]
@@ -215,11 +215,23 @@ class Gaussian(Copula):
         return self.scale_tril
 
 
+def _scores(columns: Sequence[Column]) -> list[Tensor]:
+    """Normal quantiles, in one call where all columns have the same shape."""
+    shapes = {column.log_u.shape for column in columns}
+    if len(shapes) > 1 or any(column.log_sf is None for column in columns):
+        return [ndtri_log(*column) for column in columns]
+    log_u = torch.stack([column.log_u for column in columns])
+    log_sf = torch.stack([column.survival() for column in columns])
+    return list(ndtri_log(log_u, log_sf).unbind(0))
+
+
 def _whiten(factor: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
-    """Forward substitution y = L^-1 z, a column at a time."""
-    white: list[Tensor] = []
-    for i, score in enumerate(z):
+    """Forward substitution y = L^-1 z, a column at a time; L_11 = 1 as in every correlation matrix."""
+    white = [z[0]]
+    rows = factor.unbind(-2)
+    for i, score in enumerate(z[1:], start=1):
+        row = rows[i].unbind(-1)
         for j, value in enumerate(white):
-            score = score - factor[..., i, j] * value
-        white.append(score / factor[..., i, i])
+            score = score - row[j] * value
+        white.append(score / row[i])
     return white
