@@ -212,7 +212,7 @@ class GaussianMixture:
         """Newton on the log odds of u within a bracket, all coordinates at once, for fixed weights."""
         low, high = bracket
         tolerance = 4 * torch.finfo(z.dtype).eps
-        moved = high - low
+        moved, done = high - low, torch.zeros_like(z, dtype=torch.bool)
         for _ in range(steps):
             odds, slope = self._log_odds(weights, z)
             gap = odds - goal
@@ -220,10 +220,10 @@ class GaussianMixture:
             newton = z - gap / slope
             # A step that does not shrink may be one of a cycle: halve the bracket instead.
             sound = (newton >= low) & (newton <= high) & ((newton - z).abs() <= 0.5 * moved)
-            following = torch.where(sound, newton, 0.5 * (low + high))
+            following = torch.where(done, z, torch.where(sound, newton, 0.5 * (low + high)))
             moved = (following - z).abs()
-            z = following
-            if bool((moved <= tolerance * (1.0 + z.abs())).all()):
+            z, done = following, done | (moved <= tolerance * (1.0 + z.abs()))
+            if bool(done.all()):
                 break
         return z
 
