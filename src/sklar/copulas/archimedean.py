@@ -6,6 +6,7 @@ the same family with the same parameter.
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -111,7 +112,7 @@ class Archimedean(Copula):
 
     @classmethod
     def _limit(cls, max_tau: float, like: Tensor) -> Tensor:
-        return cls.strength_of_tau(torch.tensor(max_tau, dtype=torch.float64)).to(like)
+        return _strength_limit(cls, max_tau).to(like)
 
     def _conditional_log_cdf(
         self, target: Mapping[int, Column], given: Mapping[int, Column]
@@ -127,6 +128,11 @@ class Archimedean(Copula):
 
     def _like(self) -> Tensor:
         return self.strength
+
+
+@lru_cache  # every step of a training asks for the same one
+def _strength_limit(family: type[Archimedean], max_tau: float) -> Tensor:
+    return family.strength_of_tau(torch.tensor(max_tau, dtype=torch.float64))
 
 
 def _softplus_inverse(value: Tensor) -> Tensor:

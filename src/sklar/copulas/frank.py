@@ -84,9 +84,8 @@ class Frank(Archimedean):
     @classmethod
     def strength_of_tau(cls, tau: Tensor) -> Tensor:
         """Solved numerically, without gradient."""
-        found = [math.copysign(_theta_of_tau(abs(value)), value) for value in tau.flatten().tolist()]
-        dtype = tau.dtype if tau.is_floating_point() else torch.get_default_dtype()
-        return torch.tensor(found, dtype=dtype, device=tau.device).reshape(tau.shape)
+        size = _theta_of_tau(tau.detach().abs().double())
+        return (torch.sign(tau) * size).to(tau.dtype)
 
     def kendall_tau(self) -> Tensor:
         """1 - 4 (1 - D_1(theta)) / theta with the Debye function D_1."""
@@ -300,14 +299,11 @@ _TAU_SERIES = tuple(
 )
 
 
-@lru_cache
-def _theta_of_tau(tau: float) -> float:
-    """Bisection in double precision: tau increases from 0 at theta = 0 to 1."""
-    low, high = 0.0, 1.0
-    while float(_tau_of_theta(torch.tensor(high, dtype=torch.float64))) < tau:
-        low, high = high, 2.0 * high
+def _theta_of_tau(tau: Tensor) -> Tensor:
+    """Bisection in double precision, between the bounds tau <= theta / 9 and tau >= 1 - 4 / theta."""
+    low, high = 9.0 * tau, 4.0 / (1.0 - tau)
     for _ in range(60):
         middle = 0.5 * (low + high)
-        below = float(_tau_of_theta(torch.tensor(middle, dtype=torch.float64))) < tau
-        low, high = (middle, high) if below else (low, middle)
-    return 0.5 * (low + high)
+        below = _tau_of_theta(middle.clamp(min=1e-300)) < tau
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return torch.where(tau == 0, 0.0, 0.5 * (low + high))
