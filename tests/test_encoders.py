@@ -6,9 +6,9 @@ from typing import cast
 
 import pytest
 import torch
-from batches import ALL, SHAPES, SOME, TINY, some_batch
 from torch import Tensor, nn
 
+from batches import ALL, SHAPES, SOME, TINY, some_batch
 from sklar.encoders import (
     ENCODERS,
     Backbone,
@@ -170,7 +170,9 @@ def test_documents_are_averaged_over_those_that_exist(bank: Encoders) -> None:
         attention=torch.ones_like(documents.attention),
         ids=torch.randint(1, 20, documents.ids.shape),
     )
-    parts = [run(backbone, Documents(both.ids[:, [i]], both.attention[:, [i]], both.valid[:, [i]])) for i in (0, 1)]
+    parts = [
+        run(backbone, Documents(both.ids[:, [i]], both.attention[:, [i]], both.valid[:, [i]])) for i in (0, 1)
+    ]
     torch.testing.assert_close(run(backbone, both), (parts[0] + parts[1]) / 2, rtol=1e-5, atol=1e-6)
 
 

@@ -241,11 +241,8 @@ def _enter(config: RunConfig, data: PreparedData, out: Path, resume: bool) -> bo
 
 
 def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool) -> dict[str, Any]:
-    lost = [
-        n
-        for n, there in zip(data.modalities, data.present[data.rows("train")].any(0), strict=True)
-        if not there
-    ]
+    there = np.atleast_1d(data.present[data.rows("train")].any(axis=0))
+    lost = [name for name, some in zip(data.modalities, there, strict=True) if not some]
     if lost:
         raise DataError(f"modality {lost[0]!r} is absent in every training row: remove it from the schema")
     training, settings = config.training, _model_config(config)
@@ -299,9 +296,8 @@ def _joint(model: FusionModel, best: Mapping[str, float]) -> dict[str, Any]:
     if joint is None:
         return {"alignment": None, "copula": None}
     copula = joint.imputation_copula()
-    parameters = {
-        name: getattr(copula, name).detach().double().tolist() for name in sorted(copula.arg_constraints)
-    }
+    names = {"gaussian": ("correlation",), "independence": ()}.get(joint.family, ("theta",))
+    parameters = {name: getattr(copula, name).detach().double().tolist() for name in names}
     return {
         "alignment": {
             "log_density_true": best.get("copula_true"),

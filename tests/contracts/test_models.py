@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from batches import ALL, SHAPES, SOME, TINY, some_batch, with_noise_in_absent
 from pydantic import TypeAdapter
 from torch import Generator
 
+from batches import ALL, SHAPES, SOME, TINY, some_batch, with_noise_in_absent
 from sklar.models import MODELS, FusionModel, ModelConfig, create
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ standardised latent. Missing at random is assumed: given what is observed, absen
 about the missing content.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from sklar.alignment.patterns import patterns
 from sklar.copulas import Copula
+from sklar.marginals import inverse_rosenblatt_together
 from sklar.special import log1mexp, ndtri_log
 
 if TYPE_CHECKING:
@@ -54,7 +55,18 @@ def conditional(
     Several missing modalities are drawn one after the other, each draw joining the conditions of the
     next. Rows with nothing observed get unconditional draws. No gradient flows through the draws.
     """
-    return _draw(joint, z, present, draws, generator, use_observed=True)
+    with torch.no_grad():
+        absent = _absent(joint, present)
+        uniforms, spread = [], []
+        for name, rows in absent.items():
+            noise = z[name].new_empty(draws, len(rows), z[name].shape[1])
+            # -log of a uniform is exponential: never 0, and exact in the tail
+            noise.exponential_(generator=generator)
+            uniforms.append((-noise, log1mexp(noise)))
+            spread.append(torch.zeros_like(z[name]).index_fill(0, rows, 1.0))
+        _condition(joint, z, present, uniforms, spread)
+        drawn = inverse_rosenblatt_together([joint.margin(name) for name in absent], uniforms)
+    return _complete(z, absent, drawn, spread)
 
 
 def unconditional(
@@ -64,8 +76,11 @@ def unconditional(
     draws: int,
     generator: Generator | None,
 ) -> Imputed:
-    """Draw each missing latent from its own mixture, whatever was observed."""
-    return _draw(joint, z, present, draws, generator, use_observed=False)
+    """Draw each missing latent from its own mixture, whatever was observed. No gradient."""
+    absent = _absent(joint, present)
+    drawn = [joint.margin(name).sample((draws, len(rows)), generator) for name, rows in absent.items()]
+    spread = [torch.zeros_like(z[name]).index_fill(0, rows, 1.0) for name, rows in absent.items()]
+    return _complete(z, absent, drawn, spread)
 
 
 def zero(
@@ -76,9 +91,10 @@ def zero(
     generator: Generator | None,
 ) -> Imputed:
     """Put zeros, the mean of a standardised latent, in every draw."""
-    latents = {name: value.expand(draws, -1, -1) for name, value in z.items()}
-    absent = {name: ~present[:, c : c + 1] for c, name in enumerate(joint.modalities)}
-    return Imputed(latents, {name: absent[name].to(z[name]).expand_as(z[name]) for name in z})
+    absent = _absent(joint, present)
+    drawn = [z[name].new_zeros(draws, len(rows), z[name].shape[1]) for name, rows in absent.items()]
+    spread = [torch.zeros_like(z[name]).index_fill(0, rows, 1.0) for name, rows in absent.items()]
+    return _complete(z, absent, drawn, spread)
 
 
 Imputation = Callable[["CopulaAlignment", Mapping[str, Tensor], Tensor, int, Generator | None], Imputed]
@@ -90,44 +106,54 @@ IMPUTATIONS: dict[str, Imputation] = {
 }
 
 
-def _draw(
+def _absent(joint: "CopulaAlignment", present: Tensor) -> dict[str, Tensor]:
+    """Positions of the rows that lack each modality."""
+    return {name: (~present[:, c]).nonzero().squeeze(1) for c, name in enumerate(joint.modalities)}
+
+
+def _complete(
+    z: Mapping[str, Tensor],
+    absent: Mapping[str, Tensor],
+    drawn: Sequence[Tensor],
+    spread: Sequence[Tensor],
+) -> Imputed:
+    latents = {
+        # observed rows keep their gradient
+        name: z[name].expand(len(own), -1, -1).index_copy(1, rows, own)
+        for (name, rows), own in zip(absent.items(), drawn, strict=True)
+    }
+    return Imputed(latents, dict(zip(absent, spread, strict=True)))
+
+
+def _condition(
     joint: "CopulaAlignment",
     z: Mapping[str, Tensor],
     present: Tensor,
-    draws: int,
-    generator: Generator | None,
-    use_observed: bool,
-) -> Imputed:
-    latents = {name: value.expand(draws, -1, -1).clone() for name, value in z.items()}
-    spread = {name: torch.zeros_like(value) for name, value in z.items()}
-    with torch.no_grad():
-        copula = joint.imputation_copula()
-        for rows, columns in patterns(present):
-            observed = {c: _uniforms(joint, c, z, rows) for c in columns} if use_observed else {}
-            given = dict(observed)
-            for column in (c for c in range(len(joint.modalities)) if c not in columns):
-                name = joint.modalities[column]
-                like = z[name]
-                # -log of a uniform is exponential: never 0, and exact in the tail
-                noise = like.new_empty(draws, len(rows), like.shape[1]).exponential_(generator=generator)
-                pair = copula.conditional_quantile(-noise, column, given, log1mexp(noise))
-                latents[name][:, rows] = joint.margin(name).inverse_rosenblatt(*pair)
-                spread[name][rows] = _spread(copula, column, observed, like[rows])
-                if use_observed:
-                    given[column] = pair
-    return Imputed(latents, spread)
+    uniforms: list[Pair],
+    spread: list[Tensor],
+) -> None:
+    """Turn independent uniforms into conditional ones, in place, one pattern of presence after the other."""
+    copula = joint.imputation_copula()
+    observed = [joint.margin(name).rosenblatt(z[name]) for name in joint.modalities]
+    place = (~present).cumsum(0) - 1  # position of a row among the absent ones of each modality
+    for rows, columns in patterns(present):
+        if not columns:
+            continue
+        given = {c: (observed[c][0][rows], observed[c][1][rows]) for c in columns}
+        drawn = dict(given)
+        for column in (c for c in range(present.shape[1]) if c not in columns):
+            at = place[rows, column]
+            log_w, log_w_sf = uniforms[column]
+            pair = copula.conditional_quantile(log_w[:, at], column, drawn, log_w_sf[:, at])
+            log_w[:, at], log_w_sf[:, at] = pair
+            drawn[column] = pair
+            spread[column][rows] = _spread(copula, column, given)
 
 
-def _uniforms(joint: "CopulaAlignment", column: int, z: Mapping[str, Tensor], rows: Tensor) -> Pair:
-    name = joint.modalities[column]
-    return joint.margin(name).rosenblatt(z[name][rows])
-
-
-def _spread(copula: Copula, column: int, given: Mapping[int, Pair], like: Tensor) -> Tensor:
-    if not given:
-        return torch.ones_like(like)
-    low, high = (
-        ndtri_log(*copula.conditional_quantile(torch.full_like(like, q).log(), column, given))
-        for q in (0.25, 0.75)
-    )
-    return (high - low) / QUARTILES
+def _spread(copula: Copula, column: int, given: Mapping[int, Pair]) -> Tensor:
+    """(n, d) distance of the conditional quartiles on the scale of normal scores."""
+    log_w = next(iter(given.values()))[0].new_tensor([0.25, 0.75]).log()
+    pair = copula.conditional_quantile(log_w[:, None, None], column, given)
+    low, high = ndtri_log(*pair)
+    distance: Tensor = (high - low) / QUARTILES
+    return distance

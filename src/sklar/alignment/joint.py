@@ -105,11 +105,13 @@ class CopulaAlignment(nn.Module):
         need no label. In training the latents also move the running moments, and after the warm-up the
         mixtures are initialised from the last ones.
         """
-        log_density = self.log_density(z, present)
+        log_u, log_sf = self.uniforms(z)
+        log_density = self._log_density(log_u, log_sf, present)
         paired = present.sum(1) >= 2
         # the sum over no row keeps the graph and is zero
         copula = log_density.sum() / paired.sum().clamp(min=1)
         if self.training:
+            self.moments.update(log_u.detach(), log_sf.detach(), present)
             self._remember(z, present)
         return {"copula": -self.weight * copula, "margins": self._margin_nll(z, present)}
 
@@ -117,16 +119,7 @@ class CopulaAlignment(nn.Module):
         self, z: Mapping[str, Float[Tensor, "b d"]], present: Bool[Tensor, "b m"]
     ) -> Float[Tensor, " b"]:
         """Log copula density of each row, mean over coordinates; 0 with fewer than two modalities."""
-        log_u, log_sf = self.uniforms(z)
-        out = log_u.new_zeros(len(log_u))
-        copula = self.copula()
-        for rows, columns in patterns(present):
-            if len(columns) < 2:
-                continue
-            margin = copula if len(columns) == len(self.modalities) else copula.marginal(columns)
-            values = margin.log_density(log_u[rows][..., columns], log_sf[rows][..., columns])
-            out = out.index_copy(0, rows, values.mean(1))
-        return out
+        return self._log_density(*self.uniforms(z), present)
 
     def log_prob(
         self, z: Mapping[str, Float[Tensor, "b d"]], present: Bool[Tensor, "b m"] | None = None
@@ -157,7 +150,7 @@ class CopulaAlignment(nn.Module):
         if not bool(module.initialised):
             like = module.loc.detach()[:1]
             return GaussianMixture(like.new_zeros(1), torch.zeros_like(like), torch.ones_like(like))
-        mixture = module()
+        mixture: GaussianMixture = module()
         if detach:
             return GaussianMixture(mixture.logits.detach(), mixture.loc.detach(), mixture.scale.detach())
         return mixture
@@ -180,6 +173,17 @@ class CopulaAlignment(nn.Module):
         _check("method", method, IMPUTATIONS)
         return IMPUTATIONS[method](self, z, present, draws, generator)
 
+    def _log_density(self, log_u: Tensor, log_sf: Tensor, present: Tensor) -> Tensor:
+        out = log_u.new_zeros(len(log_u))
+        copula = self.copula()
+        for rows, columns in patterns(present):
+            if len(columns) < 2:
+                continue
+            margin = copula if len(columns) == len(self.modalities) else copula.marginal(columns)
+            values = margin.log_density(log_u[rows][..., columns], log_sf[rows][..., columns])
+            out = out.index_copy(0, rows, values.mean(1))
+        return out
+
     def _margin_nll(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
         total = z[self.modalities[0]].new_zeros(())
         for column, name in enumerate(self.modalities):
@@ -191,8 +195,6 @@ class CopulaAlignment(nn.Module):
 
     @torch.no_grad()
     def _remember(self, z: Mapping[str, Tensor], present: Tensor) -> None:
-        log_u, log_sf = self.uniforms(z)
-        self.moments.update(log_u, log_sf, present)
         before, size = int(self.seen), len(self.cached)
         if before >= self.warmup:
             return

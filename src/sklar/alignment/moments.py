@@ -71,7 +71,8 @@ class ScoreMoments(nn.Module):
         excess = (SMALLEST_EIGENVALUE - smallest).clamp(min=0)  # zero for all but near-singular matrices
         shrink = excess / (1 - smallest).clamp(min=SMALLEST_EIGENVALUE)
         identity = torch.eye(r.shape[-1], dtype=r.dtype, device=r.device)
-        return (1 - shrink) * r + shrink * identity
+        shrunk: Tensor = (1 - shrink) * r + shrink * identity
+        return shrunk
 
     def copula(self, like: Copula) -> Copula:
         """A copula of the same family and dimension with the parameters that the moments say."""

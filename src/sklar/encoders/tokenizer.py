@@ -37,7 +37,10 @@ class WordPiece:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self.size: int = tokenizer.get_vocab_size()
-        self.padding: int = tokenizer.token_to_id(PADDING)
+        padding = tokenizer.token_to_id(PADDING)
+        if padding is None:
+            raise ValueError(f"the tokenizer has no {PADDING} token; WordPiece.train makes one that does")
+        self.padding: int = padding
 
     @classmethod
     def train(cls, texts: Sequence[str], vocabulary: int) -> "WordPiece":

@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sklar.marginals.inverse import invert_rosenblatt
 from sklar.special import log1mexp, log_ndtr_both, log_normal_density, ndtri_log
-
-_MAX_STEPS = 100  # of one coordinate's bracketed Newton iteration; bisection alone would need 60
 
 
 @final
@@ -103,10 +102,8 @@ class GaussianMixture:
     ) -> Float[Tensor, "*batch d"]:
         """The z with ``rosenblatt(z) = (log_u, log_sf)``.
 
-        K = 1 has the closed form loc + scale * quantile. For K > 1 sweeps solve all coordinates at once,
-        each for the weights that the previous sweep's z implies, until nothing moves by more than
-        rounding (10 to 30 sweeps). A coordinate is settled once those before it are and the bracketed
-        iteration within has converged, so the loop, bounded by d + 100 sweeps, does not raise.
+        K = 1 has the closed form loc + scale * quantile. For K > 1 see `invert_rosenblatt`: one safeguarded
+        Newton step of all coordinates per iteration, typically 20 to 50 of them, to rounding.
 
         Args:
             log_u: Log uniforms strictly between 0 and 1.
@@ -175,64 +172,27 @@ class GaussianMixture:
         return [value - total for value in joint]
 
     def _inverse(self, log_u: Tensor, log_sf: Tensor) -> Tensor:
-        quantile = ndtri_log(log_u, log_sf)
         if self.components == 1:
-            return self.loc[0] + self.scale[0] * quantile
+            return self.loc[0] + self.scale[0] * ndtri_log(log_u, log_sf)
+        shape = (log_u + log_sf + self.logits[..., :1]).shape  # all three broadcast
+        differentiated = torch.is_grad_enabled()
         with torch.no_grad():
-            z = self._sweep(log_u - log_sf, quantile)
-            scores = self._standardise(z)
-            slope = self._log_odds(self._conditional_log_weights(scores), z)[1]
-        # One Newton step with gradient, z and its weights' arguments held constant: the implicit gradient.
-        weights, scores = self._conditional_log_weights(scores), self._standardise(z)
-        log_cdf, log_above = _mixed_cdf(weights, scores)
-        return z - (log_cdf - log_above - (log_u - log_sf)) / slope
-
-    def _sweep(self, goal: Tensor, quantile: Tensor) -> Tensor:
-        each = torch.stack([loc + scale * quantile for loc, scale in zip(self.loc, self.scale, strict=True)])
-        # Whatever the weights, the mixture's quantile lies between those of its components.
-        low, high = each.amin(0), each.amax(0)
-        weights = self._log_weights()
-        z = sum(
-            (weight.exp() * part for weight, part in zip(weights, each, strict=True)), torch.zeros_like(low)
-        )
-        for sweep in range(self.dim + _MAX_STEPS):
-            # Early weights are provisional: few steps first, more later, so that every solve does converge.
-            steps = min(1 + sweep // 4, _MAX_STEPS)
-            weights = self._conditional_log_weights(self._standardise(z))
-            following = self._solve(weights, goal, z, (low, high), steps)
-            moved = (following - z).abs()
-            z = following
-            if bool((moved <= 8 * torch.finfo(z.dtype).eps * (1.0 + z.abs())).all()):
-                break
-        return z
-
-    def _solve(
-        self, weights: Sequence[Tensor], goal: Tensor, z: Tensor, bracket: tuple[Tensor, Tensor], steps: int
-    ) -> Tensor:
-        """Newton on the log odds of u within a bracket, all coordinates at once, for fixed weights."""
-        low, high = bracket
-        tolerance = 4 * torch.finfo(z.dtype).eps
-        moved, done = high - low, torch.zeros_like(z, dtype=torch.bool)
-        for _ in range(steps):
-            odds, slope = self._log_odds(weights, z)
-            gap = odds - goal
-            low, high = torch.where(gap < 0, z, low), torch.where(gap > 0, z, high)
-            newton = z - gap / slope
-            # A step that does not shrink may be one of a cycle: halve the bracket instead.
-            sound = (newton >= low) & (newton <= high) & ((newton - z).abs() <= 0.5 * moved)
-            following = torch.where(done, z, torch.where(sound, newton, 0.5 * (low + high)))
-            moved = (following - z).abs()
-            z, done = following, done | (moved <= tolerance * (1.0 + z.abs()))
-            if bool(done.all()):
-                break
-        return z
-
-    def _log_odds(self, weights: Sequence[Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
-        """Log u - log(1-u) and its derivative in z, for fixed weights."""
+            weights = self.logits.log_softmax(-1).expand(*shape[:-1], -1).reshape(-1, self.components).T
+            flat = (part.expand(shape).reshape(-1, self.dim) for part in (log_u, log_sf))
+            z = invert_rosenblatt(weights, self.loc.unsqueeze(1), self.scale.unsqueeze(1), *flat).reshape(
+                shape
+            )
+        if not differentiated:
+            return z
+        # One Newton step on the log odds of u, of value zero, z held constant: the implicit gradient.
         scores = self._standardise(z)
-        log_cdf, log_above = _mixed_cdf(weights, scores)
-        log_pdf = _mix(weights, self._log_densities(scores))
-        return log_cdf - log_above, torch.exp(log_pdf - log_cdf - log_above)
+        conditional = self._conditional_log_weights(scores)
+        log_cdf, log_above = _mixed_cdf(conditional, scores)
+        with torch.no_grad():
+            log_pdf = _mix(conditional, self._log_densities(scores))
+            slope = torch.exp(log_pdf - log_cdf - log_above)
+            gap = log_cdf - log_above
+        return z - ((log_cdf - log_above - gap) - (log_u - log_sf - (log_u - log_sf).detach())) / slope
 
 
 def _mixed_cdf(weights: Sequence[Tensor], scores: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -111,7 +111,7 @@ class CM2(FusionModel):
             tokens = tokens + self.marks(imputed.spread, present)
         fused = self.fusion(tokens.flatten(0, 1))
         logits: Tensor = self.classifier(self.dropout(fused))
-        return logits.unflatten(0, tokens.shape[:2])
+        return logits.reshape(*tokens.shape[:2], -1)
 
     def predict_draws(
         self, batch: Batch, draws: int = 1, generator: Generator | None = None

@@ -101,7 +101,7 @@ class Adapter(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.model, self.config)
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
+        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, fused=True)
         if self.config.schedule == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)

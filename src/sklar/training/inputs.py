@@ -38,7 +38,7 @@ def tokenise(
     data: PreparedData, tokenizers: Mapping[str, WordPiece], config: EncoderConfig
 ) -> dict[str, Tokens]:
     """Token ids and masks of every text modality, in the order of the index."""
-    out = {}
+    out: dict[str, Tokens] = {}
     for name, tokenizer in tokenizers.items():
         there = np.flatnonzero(data.present[:, data.modalities.index(name)])
         tokens = tokenizer.encode(data.documents(name, there), config.text.length)
