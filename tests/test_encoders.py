@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import replace
-from typing import cast
+from typing import ClassVar, cast
 
 import pytest
 import torch
@@ -77,7 +77,7 @@ def test_a_batch_of_other_modalities_is_refused_by_name(bank: Encoders) -> None:
 
 def test_an_exchange_sees_the_features_at_its_stages_and_changes_what_follows(bank: Encoders) -> None:
     class Silence(Exchange):
-        at = {"labs": 1, "table": 2}
+        at: ClassVar = {"labs": 1, "table": 2}
 
         def forward(self, features: dict[str, Feature], present: Tensor) -> dict[str, Feature]:
             squeezed = features["table"].squeeze()

@@ -108,8 +108,7 @@ class CopulaAlignment(nn.Module):
         log_u, log_sf = self.uniforms(z)
         log_density = self._log_density(log_u, log_sf, present)
         paired = present.sum(1) >= 2
-        # the sum over no row keeps the graph and is zero
-        copula = log_density.sum() / paired.sum().clamp(min=1)
+        copula = log_density.sum() / paired.sum().clamp(min=1)  # zero when no row has a pair
         if self.training:
             self.moments.update(log_u.detach(), log_sf.detach(), present)
             self._remember(z, present)

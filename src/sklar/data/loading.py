@@ -63,11 +63,11 @@ class PreparedDataset(Dataset[Batch]):
         weight = self.data.weight[rows] if self.censoring == "ipcw" else np.ones(len(rows))
         return Batch(
             inputs={name: self._input(name, rows) for name in self.data.modalities},
-            present=torch.from_numpy(self.data.present[rows]),
-            target=torch.from_numpy(self.data.target[rows].astype(np.float32)),
-            ids=torch.from_numpy(rows),
-            groups=torch.from_numpy(self.data.group_codes[rows]),
-            weight=torch.from_numpy(weight.astype(np.float32)),
+            present=_tensor(self.data.present[rows]),
+            target=_tensor(self.data.target[rows].astype(np.float32)),
+            ids=_tensor(rows),
+            groups=_tensor(self.data.group_codes[rows]),
+            weight=_tensor(weight.astype(np.float32)),
         )
 
     def _input(self, name: str, rows: NDArray[np.int64]) -> Input:
@@ -190,6 +190,8 @@ def loader(
     return DataLoader(
         dataset,
         batch_sampler=batches,
+        # of its own: an iterator draws a seed when it is made, which must not move the model's random state
+        generator=torch.Generator(),
         collate_fn=_identity,
         num_workers=num_workers,
         pin_memory=pin_memory,
@@ -236,7 +238,12 @@ def _spread(content: NDArray[Any], has: NDArray[np.bool_]) -> torch.Tensor:
     """(B, ...) the content on the rows that have it, zeros elsewhere."""
     out = np.zeros((len(has), *content.shape[1:]), dtype=content.dtype)
     out[has] = content
-    return torch.from_numpy(out)
+    return _tensor(out)
+
+
+def _tensor(array: NDArray[Any]) -> torch.Tensor:
+    # torch aligns its memory as its kernels like it; on numpy's, equal numbers may add up in another order
+    return torch.from_numpy(array).clone()
 
 
 def _identity(batch: Any) -> Any:

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-PADDING, UNKNOWN, START, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+SPECIAL = PADDING, UNKNOWN, START, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+
+_NORMALISE = normalizers.BertNormalizer(lowercase=True)
+_SPLIT = pre_tokenizers.BertPreTokenizer()
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,30 @@ class WordPiece:
 
     @classmethod
     def train(cls, texts: Sequence[str], vocabulary: int) -> "WordPiece":
-        """Learn at most ``vocabulary`` word pieces from the given (training) texts."""
-        tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        special = [PADDING, UNKNOWN, START, END, MASK]
-        trainer = trainers.WordPieceTrainer(
-            vocab_size=vocabulary, special_tokens=special, show_progress=False, continuing_subword_prefix="##"
+        """Learn at most ``vocabulary`` word pieces from the given (training) texts.
+
+        The trainer breaks ties by the order in which it met the pieces, which changes from call to call;
+        naming all continuing letters beforehand makes the vocabulary a function of the texts.
+        """
+        words = {
+            word
+            for text in set(texts)
+            for word, _ in _SPLIT.pre_tokenize_str(_NORMALISE.normalize_str(text))
+        }
+        letters = sorted({f"##{letter}" for word in words for letter in word[1:]})
+        learner = _untrained(models.WordPiece(unk_token=UNKNOWN))
+        learner.train_from_iterator(
+            texts,
+            trainers.WordPieceTrainer(
+                vocab_size=max(vocabulary, len(letters) + len(SPECIAL)),
+                special_tokens=[*SPECIAL, *letters],
+                show_progress=False,
+                continuing_subword_prefix="##",
+            ),
         )
-        tokenizer.train_from_iterator(texts, trainer)
+        # the letters are no special tokens of the tokenizer that is kept
+        tokenizer = _untrained(models.WordPiece(vocab=learner.get_vocab(), unk_token=UNKNOWN))
+        tokenizer.add_special_tokens(list(SPECIAL))
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{START} $A {END}",
             special_tokens=[(name, tokenizer.token_to_id(name)) for name in (START, END)],
@@ -90,3 +108,10 @@ class WordPiece:
             -1, width
         )
         return Tokens(ids, attention)
+
+
+def _untrained(model: models.WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = _NORMALISE
+    tokenizer.pre_tokenizer = _SPLIT
+    return tokenizer

@@ -1,0 +1,217 @@
+"""A run is a folder: complete or visibly not, resumable to the bit, and enough to predict from."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from cohorts import TINY, small_cohort
+from safetensors.torch import load_file
+
+from sklar import runs
+from sklar.data.store import PreparedData
+from sklar.errors import DataError, UserError
+from sklar.evaluation import auroc
+from sklar.models import MODELS
+from sklar.training.config import RunConfig, resolve
+from sklar.training.reference import REFERENCES
+
+FILES = {
+    "best.safetensors",
+    "config.yaml",
+    "data.json",
+    "env.json",
+    "history.csv",
+    "last.ckpt",
+    "metrics.json",
+    "predictions_test.parquet",
+    "predictions_valid.parquet",
+    "tokenizers",
+    "weights.json",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    return small_cohort(tmp_path_factory.mktemp("cohort") / "data")
+
+
+@pytest.fixture(scope="module")
+def finished(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    config = resolve("cm2", [*TINY, "model.alignment.warmup=100", "training.max_epochs=6"])
+    return runs.train(config, data, tmp_path_factory.mktemp("runs") / "cm2")
+
+
+def tiny(model: str, *more: str) -> RunConfig:
+    return resolve(model, [*TINY, *(["model.modality=labs"] if model == "single" else []), *more])
+
+
+def test_a_finished_run_holds_its_files_and_nothing_half_written(finished: runs.Run) -> None:
+    assert {path.name for path in finished.path.iterdir()} == FILES
+
+
+def test_metrics_say_what_was_fitted(finished: runs.Run) -> None:
+    metrics = finished.metrics
+    assert metrics["model"] == "cm2"
+    assert metrics["parameters"] == sum(p.numel() for p in finished.model.parameters())
+    assert set(metrics["alignment"]) == {
+        "kendall_tau",
+        "kendall_tau_imputation",
+        "log_density_shuffled",
+        "log_density_true",
+    }
+    assert metrics["copula"]["modalities"] == ["labs", "notes", "table"]
+    assert np.shape(metrics["copula"]["parameters"]["correlation"]) == (3, 3)
+
+
+def test_the_model_learns_and_its_alignment_sees_the_pairs(finished: runs.Run) -> None:
+    p = finished.predictions("test")
+    assert auroc(p.target, p.probability) > 0.75  # severity drives everything: far above chance
+    alignment = finished.metrics["alignment"]
+    assert alignment["log_density_true"] > alignment["log_density_shuffled"]
+
+
+def test_intervals_are_wider_where_something_is_missing(finished: runs.Run) -> None:
+    p = finished.predictions("test")
+    complete = p.present.all(1)
+    assert (p.low <= p.probability).all()
+    assert (p.probability <= p.high).all()
+    np.testing.assert_array_equal(p.low[complete], p.high[complete])
+    assert (p.high[~complete] > p.low[~complete]).all()
+
+
+def test_an_opened_run_predicts_what_it_stored(finished: runs.Run, data: PreparedData) -> None:
+    again = runs.Run.open(finished.path).predict(data, "test")
+    stored = finished.predictions("test")
+    np.testing.assert_array_equal(again.ids, stored.ids)
+    np.testing.assert_allclose(again.probability, stored.probability, rtol=1e-6)
+
+
+def test_new_data_are_read_with_the_statistics_of_the_run(
+    finished: runs.Run, data: PreparedData, tmp_path: Path
+) -> None:
+    other = small_cohort(tmp_path / "other", seed=5)
+    mine = replace(other, manifest=replace(other.manifest, statistics=data.manifest.statistics))
+    assert other.manifest.statistics != data.manifest.statistics
+    theirs = finished.predict(other).probability
+    np.testing.assert_allclose(theirs, finished.predict(mine).probability, rtol=1e-6)
+
+
+def test_predictions_survive_their_file(finished: runs.Run, tmp_path: Path) -> None:
+    before = finished.predictions("test")
+    runs.write_predictions(tmp_path / "p.parquet", before)
+    after = runs.read_predictions(tmp_path / "p.parquet")
+    for name, value in vars(before).items():
+        np.testing.assert_array_equal(getattr(after, name), value)
+    assert pq.read_schema(tmp_path / "p.parquet").names[:7] == [
+        "id",
+        "group",
+        "target",
+        "weight",
+        "probability",
+        "low",
+        "high",
+    ]
+
+
+@pytest.mark.parametrize("model", sorted({*MODELS, *REFERENCES} - {"cm2"}))
+def test_every_model_trains_end_to_end(model: str, data: PreparedData, tmp_path: Path) -> None:
+    config = resolve(model) if model in REFERENCES else tiny(model)
+    run = runs.train(config, data, tmp_path / "run")
+    p = run.predictions("test")
+    assert np.isfinite(p.probability).all()
+    assert auroc(p.target, p.probability) > 0.5
+    if model in REFERENCES:
+        with pytest.raises(UserError, match="keeps predictions and no weights"):
+            run.predict(data)
+    else:
+        np.testing.assert_allclose(run.predict(data, "test").probability, p.probability, rtol=1e-5)
+
+
+def test_a_run_that_is_interrupted_and_resumed_equals_one_that_is_not(
+    finished: runs.Run, data: PreparedData, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = (
+        "import sys; sys.path.insert(0, {tests!r}); import torch; torch.set_num_threads(1); from pathlib import Path;"
+        "from sklar import runs; from sklar.data.store import PreparedData;"
+        "from sklar.training.config import RunConfig;"
+        "runs.train(RunConfig.from_yaml(Path({config!r}).read_text()), PreparedData.open({data!r}), Path({out!r}))"
+    ).format(
+        tests=str(Path(__file__).parent),
+        config=str(finished.path / "config.yaml"),
+        data=str(data.path),
+        out=str(out),
+    )
+    process = subprocess.Popen([sys.executable, "-c", command])
+    history = out / "history.csv"
+    deadline = time.monotonic() + 120
+    while not (history.exists() and len(history.read_text().splitlines()) > 2):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "metrics.json").exists()
+    with pytest.raises(DataError, match="not finished.*--resume"):
+        runs.Run.open(out)
+    with pytest.raises(UserError, match="was interrupted: pass --resume"):
+        runs.train(finished.config, data, out)
+    resumed = runs.train(finished.config, data, out, resume=True)
+    one, other = (load_file(run.path / "best.safetensors") for run in (finished, resumed))
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=0, atol=0, msg=name)
+    assert (finished.path / "history.csv").read_text() == (resumed.path / "history.csv").read_text()
+    np.testing.assert_array_equal(
+        finished.predictions("test").probability, resumed.predictions("test").probability
+    )
+
+
+def test_an_existing_folder_is_kept_refused_or_reused(
+    finished: runs.Run, data: PreparedData, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="is finished: pass --resume"):
+        runs.train(finished.config, data, finished.path)
+    before = (finished.path / "metrics.json").stat().st_mtime_ns
+    runs.train(finished.config, data, finished.path, resume=True)
+    assert (finished.path / "metrics.json").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="another configuration: choose another --out"):
+        runs.train(tiny("cm2"), data, finished.path, resume=True)
+    other = small_cohort(tmp_path / "other", seed=9)
+    with pytest.raises(UserError, match="another data: choose another --out"):
+        runs.train(finished.config, other, finished.path, resume=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="is not a run folder"):
+        runs.train(finished.config, data, tmp_path / "mine", resume=True)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
+
+
+def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not a run folder: it has no config.yaml"):
+        runs.Run.open(tmp_path)
+
+
+def test_data_with_other_modalities_are_refused(
+    finished: runs.Run, data: PreparedData, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.path, folder)
+    content = json.loads((folder / "data.json").read_text())
+    content["schema"]["modalities"]["labs"]["variables"] = ["x", "z"]
+    (folder / "data.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="other modalities than"):
+        runs.Run.open(folder).predict(data)
+
+
+def test_weights_are_not_pickled(finished: runs.Run) -> None:
+    torch.load(finished.path / "last.ckpt", weights_only=True)  # raises on anything but plain types
+    assert json.loads((finished.path / "weights.json").read_text())["model"]["source"] == "scratch"
