@@ -57,6 +57,7 @@ def small_cohort(out: Path, rows: int = 240, seed: int = 0) -> PreparedData:
 TINY = (
     "training.max_epochs=3",
     "training.batch_size=32",
+    "training.learning_rate=0.01",
     "training.draws=3",
     "model.encoders.dim=8",
     "model.encoders.series.hidden=8",

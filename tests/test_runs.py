@@ -1,6 +1,7 @@
 """A run is a folder: complete or visibly not, resumable to the bit, and enough to predict from."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,9 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from cohorts import TINY, small_cohort
 from safetensors.torch import load_file
 
+from cohorts import TINY, small_cohort
 from sklar import runs
 from sklar.data.store import PreparedData
 from sklar.errors import DataError, UserError
@@ -38,16 +39,17 @@ FILES = {
     "weights.json",
 }
 
+CM2_SETTINGS = (*TINY, "model.alignment.warmup=400", "training.max_epochs=6")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
-    return small_cohort(tmp_path_factory.mktemp("cohort") / "data")
+    return small_cohort(tmp_path_factory.mktemp("cohort") / "data", rows=800)
 
 
 @pytest.fixture(scope="module")
 def finished(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
-    config = resolve("cm2", [*TINY, "model.alignment.warmup=100", "training.max_epochs=6"])
-    return runs.train(config, data, tmp_path_factory.mktemp("runs") / "cm2")
+    return runs.train(resolve("cm2", CM2_SETTINGS), data, tmp_path_factory.mktemp("runs") / "cm2")
 
 
 def tiny(model: str, *more: str) -> RunConfig:
@@ -140,18 +142,11 @@ def test_a_run_that_is_interrupted_and_resumed_equals_one_that_is_not(
     finished: runs.Run, data: PreparedData, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    command = (
-        "import sys; sys.path.insert(0, {tests!r}); import torch; torch.set_num_threads(1); from pathlib import Path;"
-        "from sklar import runs; from sklar.data.store import PreparedData;"
-        "from sklar.training.config import RunConfig;"
-        "runs.train(RunConfig.from_yaml(Path({config!r}).read_text()), PreparedData.open({data!r}), Path({out!r}))"
-    ).format(
-        tests=str(Path(__file__).parent),
-        config=str(finished.path / "config.yaml"),
-        data=str(data.path),
-        out=str(out),
-    )
-    process = subprocess.Popen([sys.executable, "-c", command])
+    command = [sys.executable, "-c", "from sklar.cli import main; main()", "train", "cm2"]
+    command += ["--data", str(data.path), "--out", str(out)]
+    for setting in CM2_SETTINGS:
+        command += ["--set", setting]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
     history = out / "history.csv"
     deadline = time.monotonic() + 120
     while not (history.exists() and len(history.read_text().splitlines()) > 2):
@@ -161,7 +156,7 @@ def test_a_run_that_is_interrupted_and_resumed_equals_one_that_is_not(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "metrics.json").exists()
-    with pytest.raises(DataError, match="not finished.*--resume"):
+    with pytest.raises(DataError, match=r"not finished.*--resume"):
         runs.Run.open(out)
     with pytest.raises(UserError, match="was interrupted: pass --resume"):
         runs.train(finished.config, data, out)
@@ -196,7 +191,7 @@ def test_an_existing_folder_is_kept_refused_or_reused(
 
 
 def test_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a run folder: it has no config.yaml"):
+    with pytest.raises(DataError, match=r"is not a run folder: it has no config\.yaml"):
         runs.Run.open(tmp_path)
 
 

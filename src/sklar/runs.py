@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file
 
 from sklar._version import __version__
+from sklar.copulas import Frank, Gaussian, Gumbel
 from sklar.data.loading import PreparedDataset, loader
 from sklar.data.manifest import Statistics
 from sklar.data.schema import Schema
@@ -296,8 +297,14 @@ def _joint(model: FusionModel, best: Mapping[str, float]) -> dict[str, Any]:
     if joint is None:
         return {"alignment": None, "copula": None}
     copula = joint.imputation_copula()
-    names = {"gaussian": ("correlation",), "independence": ()}.get(joint.family, ("theta",))
-    parameters = {name: getattr(copula, name).detach().double().tolist() for name in names}
+    parameters: dict[str, Any] = {}
+    if isinstance(copula, Gaussian):
+        factor = copula.scale_tril.detach().double()
+        # single precision leaves the diagonal a little off one, which a reader would refuse
+        factor = factor / factor.norm(dim=-1, keepdim=True)
+        parameters["correlation"] = (factor @ factor.mT).tolist()
+    elif isinstance(copula, Gumbel | Frank):
+        parameters["theta"] = copula.theta.detach().double().tolist()
     return {
         "alignment": {
             "log_density_true": best.get("copula_true"),

@@ -53,9 +53,7 @@ class WordPiece:
         naming all continuing letters beforehand makes the vocabulary a function of the texts.
         """
         words = {
-            word
-            for text in set(texts)
-            for word, _ in _SPLIT.pre_tokenize_str(_NORMALISE.normalize_str(text))
+            word for text in set(texts) for word, _ in _SPLIT.pre_tokenize_str(_NORMALISE.normalize_str(text))
         }
         letters = sorted({f"##{letter}" for word in words for letter in word[1:]})
         learner = _untrained(models.WordPiece(unk_token=UNKNOWN))

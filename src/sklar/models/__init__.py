@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sklar.encoders import InputShape, build
+from sklar.errors import UserError
 from sklar.models.base import FusionModel, masked_bce
 from sklar.models.cm2 import CM2, AlignmentConfig, CM2Config
 from sklar.models.late import Late, LateConfig
@@ -31,7 +32,7 @@ def create(shapes: Mapping[str, InputShape], config: ModelConfig, outputs: int =
     """The model that ``config`` describes, for modalities of the given shapes.
 
     Raises:
-        ValueError: A single-modality model names a modality that the data lack.
+        UserError: A single-modality model names a modality that the data lack.
     """
     match config:
         case CM2Config():
@@ -44,7 +45,7 @@ def create(shapes: Mapping[str, InputShape], config: ModelConfig, outputs: int =
             return Unified(build(shapes, config.encoders), config, outputs)
         case SingleConfig():
             if config.modality not in shapes:
-                raise ValueError(f"model.modality is {config.modality!r}; name one of {', '.join(shapes)}")
+                raise UserError(f"model.modality is {config.modality!r}; name one of {', '.join(shapes)}")
             own = {config.modality: shapes[config.modality]}
             return Single(build(own, config.encoders), tuple(shapes), config, outputs)
 

