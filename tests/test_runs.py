@@ -170,6 +170,25 @@ def test_a_run_that_is_interrupted_and_resumed_equals_one_that_is_not(
     )
 
 
+def test_ctrl_c_ends_with_a_way_to_go_on(data: PreparedData, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", "from sklar.cli import main; main()", "train", "medfuse"]
+    command += ["--data", str(data.path), "--out", str(out), "--set", "training.max_epochs=500"]
+    command += ["--set", "training.patience=500"]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (out / "last.ckpt").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"--resume" in errors
+    assert b"Traceback" not in errors
+    assert not (out / "metrics.json").exists()
+
+
 def test_an_existing_folder_is_kept_refused_or_reused(
     finished: runs.Run, data: PreparedData, tmp_path: Path
 ) -> None:

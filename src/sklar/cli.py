@@ -228,9 +228,6 @@ def main() -> None:
     except SklarError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was finished is kept, run the same command with --resume", err=True)
-        sys.exit(130)
 
 
 def _first(folders: Sequence[Path]) -> str:

@@ -4,7 +4,8 @@
 
     SklarError
     ├── UserError   exit code 2: a wrong argument, option, path or configuration
-    └── DataError   exit code 3: a table, file or folder that breaks its contract
+    ├── DataError   exit code 3: a table, file or folder that breaks its contract
+    └── Interrupted exit code 130: the user stopped long work that can go on
 """
 
 
@@ -28,3 +29,9 @@ class DataError(SklarError):
     """The data break their contract: the message names table, column, row and remedy."""
 
     exit_code = 3
+
+
+class Interrupted(SklarError):
+    """The user stopped long work; the message says how to go on."""
+
+    exit_code = 130

@@ -15,6 +15,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cm2-gumbel": {"name": "cm2", "alignment": {"family": "gumbel"}},
     "cm2-frank": {"name": "cm2", "alignment": {"family": "frank", "estimate": "learned"}},
     "cm2-unconditional": {"name": "cm2", "imputation": "unconditional", "mark_imputed": False},
+    "cm2-paper-fusion": {"name": "cm2", "linear_path": False, "mark_imputed": False, "modality_dropout": 0},
     "cm2-per-coordinate": {"name": "cm2", "alignment": {"parameters": "per_coordinate"}},
     "late": {"name": "late"},
     "medfuse": {"name": "medfuse"},

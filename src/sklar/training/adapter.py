@@ -27,6 +27,8 @@ logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 class TrainingError(SklarError):
     """Training cannot go on: the loss is not finite, or a split cannot be judged."""
 
+    exit_code = 3
+
 
 @final
 class Adapter(lightning.LightningModule):

@@ -19,7 +19,7 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_epochs: int = Field(default=20, ge=1)
+    max_epochs: int = Field(default=10, ge=1)
     patience: int = Field(default=4, ge=1)
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)
@@ -30,7 +30,7 @@ class TrainingConfig(BaseModel):
     clip: float | None = Field(default=1.0, gt=0)
     draws: int = Field(default=20, ge=1)
     """Draws of the missing latents that a prediction averages."""
-    validation_draws: int = Field(default=4, ge=1)
+    validation_draws: int = Field(default=2, ge=1)
     censoring: Literal["complete", "ipcw"] = "complete"
     accelerator: str = "auto"
 

@@ -9,6 +9,7 @@ import pytorch_lightning as lightning
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
+from sklar.errors import Interrupted
 from sklar.models import FusionModel
 from sklar.training.adapter import Adapter
 from sklar.training.callbacks import BEST, LAST, Keeper, callbacks
@@ -55,6 +56,7 @@ def fit(
 
     Raises:
         TrainingError: The loss is not finite, or the validation split lacks events or non-events.
+        Interrupted: The user stopped it.
     """
     started = time.monotonic()
     keeper = Keeper(folder, model)
@@ -76,13 +78,19 @@ def fit(
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")  # Lightning with a newer torch
-        trainer.fit(
-            Adapter(model, config, seed),
-            train,
-            valid,
-            ckpt_path=checkpoint if checkpoint.exists() else None,
-            weights_only=True,
-        )
+        try:
+            trainer.fit(
+                Adapter(model, config, seed),
+                train,
+                valid,
+                ckpt_path=checkpoint if checkpoint.exists() else None,
+                weights_only=True,
+            )
+        except SystemExit as stopped:  # what Lightning makes of Ctrl-C
+            raise Interrupted(
+                f"interrupted; finished epochs are kept in {folder}: run the same command again "
+                "(sklar train with --resume)"
+            ) from stopped
     model.load_state_dict(load_file(folder / BEST))
     model.eval()
     return Fitted(tuple(keeper.history), keeper.best_epoch, time.monotonic() - started)

@@ -1,0 +1,93 @@
+"""CM²: imputed latents are read, hidden modalities still align, draws follow the generator."""
+
+import pytest
+import torch
+from torch import Generator
+
+from batches import ALL, SHAPES, SOME, TINY, some_batch
+from sklar.models import CM2, CM2Config, create
+from sklar.types import Batch
+
+
+def make(**settings: object) -> CM2:
+    torch.manual_seed(0)
+    model = create(SHAPES, CM2Config.model_validate({"encoders": TINY, **settings}))
+    assert isinstance(model, CM2)
+    return model
+
+
+@pytest.mark.parametrize("missing", range(3))
+@pytest.mark.parametrize("linear_path", [False, True])
+def test_each_imputed_latent_changes_the_prediction(missing: int, linear_path: bool) -> None:
+    model = make(linear_path=linear_path).eval()
+    present = ALL.clone()
+    present[:, missing] = False
+    draws = model.predict_draws(some_batch(present), 6, Generator().manual_seed(0))
+    assert (draws.std(0) > 1e-5).all()
+
+
+def test_complete_rows_do_not_depend_on_the_draws() -> None:
+    model = make().eval()
+    draws = model.predict_draws(some_batch(SOME), 6, Generator().manual_seed(0))
+    complete = SOME.all(1)
+    assert (draws[:, complete].std(0) == 0).all()
+    assert (draws[:, ~complete].std(0) > 0).all()
+
+
+def test_zero_imputation_draws_nothing() -> None:
+    draws = make(imputation="zero").eval().predict_draws(some_batch(SOME), 4)
+    assert (draws.std(0) == 0).all()
+
+
+def test_probabilities_average_over_draws() -> None:
+    model = make().eval()
+    batch = some_batch(SOME)
+    draws = model.predict_draws(batch, 5, Generator().manual_seed(3))
+    torch.testing.assert_close(model.predict_proba(batch, 5, Generator().manual_seed(3)), draws.mean(0))
+
+
+def test_modality_dropout_hides_present_modalities_but_never_all_of_a_row() -> None:
+    model = make(modality_dropout=0.7).train()
+    present = SOME.repeat(200, 1)
+    kept = model._hide(present)
+    assert not (kept & ~present).any()
+    assert kept.any(1).all()
+    several = present.sum(1) == 3
+    hidden = 1 - kept[several].float().mean()
+    # of three modalities the one with the largest noise always stays
+    assert 0.45 < float(hidden) < 0.7
+
+
+def test_hidden_modalities_still_take_part_in_the_alignment() -> None:
+    batch = some_batch(ALL)
+    terms = []
+    for share in (0.0, 0.9):
+        model = make(modality_dropout=share, dropout=0).train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        model.encoders.backbone("notes").bert.config.attention_probs_dropout_prob = 0.0  # type: ignore[union-attr]
+        model.encoders.backbones["notes"].eval()
+        terms.append(model(batch).penalties["copula"])
+    torch.testing.assert_close(*terms, rtol=1e-5, atol=1e-6)
+
+
+def test_the_task_loss_reaches_the_encoders_through_observed_tokens_only() -> None:
+    model = make(modality_dropout=0).eval()
+    present = ALL.clone()
+    present[:, 1] = False
+    batch = some_batch(present)
+    model(batch).logits.sum().backward()
+    touched = {
+        name: any(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())
+        for name, backbone in model.encoders.backbones.items()
+    }
+    assert touched == {"labs": True, "notes": False, "table": True}
+
+
+def test_a_batch_in_which_nothing_is_observed_is_predicted_from_the_margins() -> None:
+    model = make().eval()
+    batch = some_batch(ALL & ~ALL)
+    assert isinstance(batch, Batch)
+    draws = model.predict_draws(batch, 3, Generator().manual_seed(0))
+    assert torch.isfinite(draws).all()
