@@ -55,7 +55,7 @@ def summarise(values: dict[str, dict[str, list[float]]], pairs: list[tuple[float
         print(f"{line}{difference.mean():>+15.4f}{error:>16.4f}")
     for seed, (true, shuffled) in enumerate(pairs):
         print(
-            f"seed {seed}: log copula density per coordinate, true pairs {true:+.4f}, shuffled {shuffled:+.4f}"
+            f"seed {seed}: log copula density a coordinate, true pairs {true:+.4f}, shuffled {shuffled:+.4f}"
         )
     best = max(mean["gradient_boosting"], mean["logistic_regression"])
     checks = {f"cm2 >= better of boosting and logistic regression ({best:.4f}) - {MARGIN}": best - MARGIN}

@@ -5,7 +5,7 @@
     SklarError
     ├── UserError   exit code 2: a wrong argument, option, path or configuration
     ├── DataError   exit code 3: a table, file or folder that breaks its contract
-    └── Interrupted exit code 130: the user stopped long work that can go on
+    └── InterruptedRunError  exit code 130: the user stopped long work that can go on
 """
 
 
@@ -31,7 +31,7 @@ class DataError(SklarError):
     exit_code = 3
 
 
-class Interrupted(SklarError):
+class InterruptedRunError(SklarError):
     """The user stopped long work; the message says how to go on."""
 
     exit_code = 130

@@ -9,7 +9,7 @@ import pytorch_lightning as lightning
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
-from sklar.errors import Interrupted
+from sklar.errors import InterruptedRunError
 from sklar.models import FusionModel
 from sklar.training.adapter import Adapter
 from sklar.training.callbacks import BEST, LAST, Keeper, callbacks
@@ -56,7 +56,7 @@ def fit(
 
     Raises:
         TrainingError: The loss is not finite, or the validation split lacks events or non-events.
-        Interrupted: The user stopped it.
+        InterruptedRunError: The user stopped it.
     """
     started = time.monotonic()
     keeper = Keeper(folder, model)
@@ -87,7 +87,7 @@ def fit(
                 weights_only=True,
             )
         except SystemExit as stopped:  # what Lightning makes of Ctrl-C
-            raise Interrupted(
+            raise InterruptedRunError(
                 f"interrupted; finished epochs are kept in {folder}: run the same command again "
                 "(sklar train with --resume)"
             ) from stopped
