@@ -19,7 +19,7 @@ class RecurrentConfig(BaseModel):
 
     cell: Literal["lstm", "gru"] = "gru"
     hidden: int = Field(default=64, ge=1)
-    layers: int = Field(default=2, ge=1)
+    layers: int = Field(default=1, ge=1)
     summaries: bool = True
     dropout: float = Field(default=0.1, ge=0, lt=1)
 

@@ -20,7 +20,7 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_epochs: int = Field(default=10, ge=1)
-    patience: int = Field(default=4, ge=1)
+    patience: int = Field(default=3, ge=1)
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
