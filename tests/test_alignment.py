@@ -336,8 +336,8 @@ def test_independent_latents_are_found_to_be_independent(family: str) -> None:
     present = torch.ones(4000, 3, dtype=torch.bool)
     module = CopulaAlignment(dict.fromkeys(NAMES, 16), family=family, weight=1.0, warmup=4000, cache=4000)
     module.train().loss(z, present)
-    optimizer = torch.optim.Adam(module.copula.parameters(), 0.05)
-    for _ in range(300):
+    optimizer = torch.optim.Adam(module.copula.parameters(), 0.1)
+    for _ in range(600):  # families with a boundary at independence approach it exponentially
         optimizer.zero_grad()
         module.loss(z, present)["copula"].backward()
         optimizer.step()

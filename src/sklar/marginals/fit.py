@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+_STARTS = 5  # one start in three ends with two centres in one cluster when components lie apart
 _LLOYD_STEPS = 10
 _EM_STEPS = 50
 _TOLERANCE = 1e-5  # nats per row and coordinate: what EM must gain to go on
@@ -16,7 +17,7 @@ _PRIOR_ROWS = 1.0  # every component starts with one row of the pooled variance,
 def fit_mixture(
     rows: Float[Tensor, "n d"], components: int, generator: torch.Generator | None = None
 ) -> tuple[Float[Tensor, " component"], Float[Tensor, "component d"], Float[Tensor, "component d"]]:
-    """Log weights, means and standard deviations; components are never identical.
+    """Log weights, means and standard deviations, the best of several starts; never identical components.
 
     References:
         Arthur and Vassilvitskii (2007), k-means++; Dempster, Laird and Rubin (1977), EM.
@@ -29,13 +30,19 @@ def fit_mixture(
     centre, spread = rows.mean(0), rows.std(0, unbiased=False)
     unit = torch.where(spread > 0, spread, 1.0)
     standard = (rows - centre) / unit
-    loc = _seed(standard, components, generator)
-    for _ in range(_LLOYD_STEPS):
-        share = torch.nn.functional.one_hot(_distances(standard, loc).argmin(1), components).to(rows)
-        counts = share.sum(0).unsqueeze(-1)
-        loc = torch.where(counts > 0, share.T @ standard / counts.clamp(min=1.0), loc)
-    log_weights, loc, scale = _em(standard, loc)
+    starts = [_em(standard, _lloyd(standard, components, generator)) for _ in range(_STARTS)]
+    _, log_weights, loc, scale = max(starts, key=lambda start: start[0])
+    loc = _apart(loc)
     return log_weights.to(dtype), (centre + unit * loc).to(dtype), (spread * scale).to(dtype)
+
+
+def _lloyd(rows: Tensor, components: int, generator: torch.Generator | None) -> Tensor:
+    loc = _seed(rows, components, generator)
+    for _ in range(_LLOYD_STEPS):
+        share = torch.nn.functional.one_hot(_distances(rows, loc).argmin(1), components).to(rows)
+        counts = share.sum(0).unsqueeze(-1)
+        loc = torch.where(counts > 0, share.T @ rows / counts.clamp(min=1.0), loc)
+    return loc
 
 
 def _seed(rows: Tensor, components: int, generator: torch.Generator | None) -> Tensor:
@@ -57,8 +64,11 @@ def _distances(rows: Tensor, centres: Tensor) -> Tensor:
     return torch.stack([((rows - centre) ** 2).sum(1) for centre in centres], dim=1)
 
 
-def _em(rows: Tensor, loc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """EM in units of the pooled standard deviation; quadratic forms are matrix products with x and x^2."""
+def _em(rows: Tensor, loc: Tensor) -> tuple[float, Tensor, Tensor, Tensor]:
+    """Log-likelihood a row and coordinate, and what reached it, in units of the pooled standard deviation.
+
+    Quadratic forms are matrix products with x and x^2.
+    """
     components, dim = loc.shape
     squares = rows**2
     log_weights = torch.full((components,), -math.log(components), dtype=rows.dtype, device=rows.device)
@@ -77,10 +87,10 @@ def _em(rows: Tensor, loc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         inertia = share.T @ squares - 2.0 * loc * first + loc**2 * counts
         scale = torch.sqrt((inertia.clamp(min=0.0) + _PRIOR_ROWS) / (counts + _PRIOR_ROWS))
         level = float(total.mean()) / dim
-        if level - reached < _TOLERANCE:
+        gain, reached = level - reached, level
+        if gain < _TOLERANCE:
             break
-        reached = level
-    return log_weights, _apart(loc), scale
+    return reached, log_weights, loc, scale
 
 
 def _apart(loc: Tensor) -> Tensor:
