@@ -63,7 +63,7 @@ class CM2Config(BaseModel):
     mark_imputed: bool = True
     fusion: FusionConfig = FusionConfig()
     linear_path: bool = True
-    dropout: float = Field(default=0.3, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
 @final

@@ -20,7 +20,7 @@ class LateConfig(BaseModel):
 
     name: Literal["late"] = "late"
     encoders: EncoderConfig = EncoderConfig()
-    dropout: float = Field(default=0.3, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
 @final

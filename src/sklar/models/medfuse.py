@@ -20,7 +20,7 @@ class MedFuseConfig(BaseModel):
     encoders: EncoderConfig = EncoderConfig()
     hidden: int | None = Field(default=None, ge=1)
     layers: int = Field(default=1, ge=1)
-    dropout: float = Field(default=0.3, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     missing: Literal["skip", "learned"] = "skip"
 
 

@@ -19,7 +19,7 @@ class SingleConfig(BaseModel):
     name: Literal["single"] = "single"
     modality: str
     encoders: EncoderConfig = EncoderConfig()
-    dropout: float = Field(default=0.3, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
 @final

@@ -19,7 +19,7 @@ class UnifiedConfig(BaseModel):
     name: Literal["unified"] = "unified"
     encoders: EncoderConfig = EncoderConfig()
     head_weight: float = Field(default=1.0, ge=0)
-    dropout: float = Field(default=0.3, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
 
 
 @final
