@@ -22,7 +22,6 @@ import torch
 from safetensors.torch import load_file
 
 from sklar._version import __version__
-from sklar.copulas import Frank, Gaussian, Gumbel
 from sklar.data.loading import PreparedDataset, loader
 from sklar.data.manifest import Statistics
 from sklar.data.schema import Schema
@@ -297,14 +296,7 @@ def _joint(model: FusionModel, best: Mapping[str, float]) -> dict[str, Any]:
     if joint is None:
         return {"alignment": None, "copula": None}
     copula = joint.imputation_copula()
-    parameters: dict[str, Any] = {}
-    if isinstance(copula, Gaussian):
-        factor = copula.scale_tril.detach().double()
-        # single precision leaves the diagonal a little off one, which a reader would refuse
-        factor = factor / factor.norm(dim=-1, keepdim=True)
-        parameters["correlation"] = (factor @ factor.mT).tolist()
-    elif isinstance(copula, Gumbel | Frank):
-        parameters["theta"] = copula.theta.detach().double().tolist()
+    parameters = {name: value.detach().double().tolist() for name, value in copula.parameters().items()}
     return {
         "alignment": {
             "log_density_true": best.get("copula_true"),

@@ -5,6 +5,7 @@ of any order: values come from branches, derivatives from closed forms written i
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,24 @@ _TINY_LOG = {torch.float32: -9.5, torch.float64: -19.5}
 _ERFC_LIMIT = {torch.float32: 12.0, torch.float64: 36.0}
 # exp(log p) is a normal double above this.
 _NORMAL_LOG = -690.0
+
+
+def anywhere(mask: Tensor) -> bool:
+    """Whether any element is set; on an accelerator True unseen, because looking would make it wait."""
+    return mask.device.type != "cpu" or bool(mask.any())
+
+
+def patched(value: Tensor, mask: Tensor, function: Callable[[Tensor], Tensor], argument: Tensor) -> Tensor:
+    """``value``, overwritten by function(argument) where the mask is set.
+
+    On the CPU only those elements are computed, in place; an accelerator computes all, since counting them
+    would make it wait.
+    """
+    if mask.device.type != "cpu":
+        return torch.where(mask, function(argument), value)
+    if bool(mask.any()):
+        value[mask] = function(argument[mask])
+    return value
 
 
 def log1mexp(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -139,8 +158,7 @@ class _LogNdtr(torch.autograd.Function):
         distance = x.abs()
         small = torch.log(0.5 * torch.erfc(distance * math.sqrt(0.5)))
         far = distance > _ERFC_LIMIT[x.dtype]
-        if far.any():
-            small[far] = torch.special.log_ndtr(-distance[far])
+        small = patched(small, far, torch.special.log_ndtr, -distance)
         large = torch.log1p(-small.exp())
         left = x < 0
         log_cdf, log_sf = torch.where(left, small, large), torch.where(left, large, small)
@@ -229,10 +247,7 @@ class _QuantileOfBoth(torch.autograd.Function):
 
 def _with_tail(z: Tensor, log_p: Tensor) -> Tensor:
     """The quantile where exp(log p) is no normal number any more."""
-    tail = log_p < _NORMAL_LOG
-    if tail.any():
-        z[tail] = _tail_quantile(log_p[tail])
-    return z
+    return patched(z, log_p < _NORMAL_LOG, _tail_quantile, log_p)
 
 
 def _tail_quantile(log_p: Tensor) -> Tensor:

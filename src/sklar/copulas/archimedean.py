@@ -1,7 +1,7 @@
-r"""What the Archimedean families share: one number of strength, exchangeable modalities.
+r"""What the Archimedean families share: exchangeable modalities and parameters that measure strength.
 
 $C(u) = \psi(\sum_j \phi(u_j))$ with generator $\psi$ and inverse $\phi$. The margin of any modalities is
-the same family with the same parameter.
+the same family with the same parameters.
 """
 
 from abc import abstractmethod
@@ -13,25 +13,91 @@ import torch
 from jaxtyping import Float
 from torch import Size, Tensor
 
-from sklar.copulas.base import Column, Copula
+from sklar.copulas.analytic import Slopes, analytic_density
+from sklar.copulas.base import Copula
+from sklar.copulas.columns import Column
 from sklar.copulas.estimation import mean_kendall_tau
 from sklar.copulas.independence import Independence
+from sklar.copulas.spearman import exchangeable_spearman_rho
 from sklar.special import softplus
 
 
 class Archimedean(Copula):
-    """An exchangeable family of one parameter.
+    """An exchangeable family.
 
-    Inside, the parameter is its ``strength``: the distance from independence, positive, zero at
-    independence. In float32 theta = 1.0001 stores theta - 1 with a relative error of 6e-4; the strength
-    does not.
+    Inside, each parameter is a ``strength``: its distance from where it adds no dependence. In float32
+    theta = 1.0001 stores theta - 1 with a relative error of 6e-4; the strength does not.
+
+    Attributes:
+        strengths: One tensor per parameter, all of the batch shape.
     """
 
-    strength: Tensor
+    strengths: tuple[Tensor, ...]
+
+    def __init__(self, strengths: Sequence[Tensor], dim: int, validate_args: bool | None) -> None:
+        self.strengths = tuple(torch.broadcast_tensors(*strengths))  # type: ignore[no-untyped-call]
+        super().__init__(dim, self.strengths[0].shape, validate_args)
+
+    @classmethod
+    @abstractmethod
+    def from_strengths(
+        cls, strengths: Sequence[Float[Tensor, "*batch"]], dim: int, validate_args: bool | None = None
+    ) -> Self:
+        """The member with these strengths."""
+
+    def marginal(self, indices: Sequence[int]) -> Copula:
+        """The same family and parameters in fewer dimensions."""
+        self._check_indices(indices)
+        if len(indices) == 1:
+            return Independence(1, self.batch_shape, self._validate_args)
+        return self.from_strengths(self.strengths, len(indices), self._validate_args)
+
+    def expand(self, batch_shape: Size | Sequence[int], _instance: object = None) -> Self:
+        """The same copula with a larger batch shape."""
+        wider = [strength.expand(Size(batch_shape)) for strength in self.strengths]
+        return self.from_strengths(wider, self.dim, self._validate_args)
+
+    def spearman_rho(self) -> Tensor:
+        r"""$12\int\int C(u, v)\,du\,dv - 3$ of a pair, by quadrature in normal scores."""
+        pair = self.from_strengths([s.unsqueeze(-1) for s in self.strengths], 2, validate_args=False)
+        return exchangeable_spearman_rho(pair)
+
+    @classmethod
+    @abstractmethod
+    def _kernel(
+        cls, parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
+    ) -> tuple[Tensor, Slopes | None]:
+        """Log density and its derivatives in the strengths and the logs; see ``analytic.Kernel``."""
+
+    @abstractmethod
+    def _log_h(self, target: Sequence[Column], given: Sequence[Column]) -> tuple[Tensor, Tensor]:
+        """(log h, log(1-h)) of the targets' joint conditional CDF; with nothing given, their CDF."""
+
+    def _log_density(self, columns: Sequence[Column]) -> Tensor:
+        return analytic_density(self._kernel, self.strengths, columns)
+
+    def _conditional_log_cdf(
+        self, target: Mapping[int, Column], given: Mapping[int, Column]
+    ) -> tuple[Tensor, Tensor]:
+        return self._log_h(tuple(target.values()), tuple(given.values()))
+
+    def _log_cdf(self, columns: Sequence[Column]) -> Tensor:
+        return self._log_h(columns, ())[0]
+
+    def _like(self) -> Tensor:
+        return self.strengths[0]
+
+
+class OneParameter(Archimedean):
+    """An Archimedean family whose Kendall tau determines it."""
 
     def __init__(self, strength: Tensor, dim: int, validate_args: bool | None) -> None:
-        self.strength = strength
-        super().__init__(dim, strength.shape, validate_args)
+        super().__init__((strength,), dim, validate_args)
+
+    @property
+    def strength(self) -> Tensor:
+        """Distance from independence; positive, zero at independence."""
+        return self.strengths[0]
 
     @classmethod
     @abstractmethod
@@ -41,20 +107,15 @@ class Archimedean(Copula):
         """The member at a given distance from independence."""
 
     @classmethod
+    def from_strengths(cls, strengths: Sequence[Tensor], dim: int, validate_args: bool | None = None) -> Self:
+        """The member at the one distance from independence."""
+        (strength,) = strengths
+        return cls.from_strength(strength, dim, validate_args)
+
+    @classmethod
     @abstractmethod
     def strength_of_tau(cls, tau: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """The strength with Kendall's tau ``tau``, which is inside ``tau_range``."""
-
-    def marginal(self, indices: Sequence[int]) -> Copula:
-        """The same family and parameter in fewer dimensions."""
-        self._check_indices(indices)
-        if len(indices) == 1:
-            return Independence(1, self.batch_shape, self._validate_args)
-        return self.from_strength(self.strength, len(indices), self._validate_args)
-
-    def expand(self, batch_shape: Size | Sequence[int], _instance: object = None) -> Self:
-        """The same copula with a larger batch shape."""
-        return self.from_strength(self.strength.expand(Size(batch_shape)), self.dim, self._validate_args)
 
     @classmethod
     def from_tau(cls, tau: float | Tensor, dim: int) -> Self:
@@ -108,32 +169,18 @@ class Archimedean(Copula):
             limit = self._limit(max_tau, strength)
             strength = torch.minimum(strength, 0.99 * limit)
             strength = strength * limit / (limit - strength)
-        return _softplus_inverse(strength).unsqueeze(-1)
+        return softplus_inverse(strength).unsqueeze(-1)
 
     @classmethod
     def _limit(cls, max_tau: float, like: Tensor) -> Tensor:
         return _strength_limit(cls, max_tau).to(like)
 
-    def _conditional_log_cdf(
-        self, target: Mapping[int, Column], given: Mapping[int, Column]
-    ) -> tuple[Tensor, Tensor]:
-        return self._log_h(tuple(target.values()), tuple(given.values()))
-
-    @abstractmethod
-    def _log_h(self, target: Sequence[Column], given: Sequence[Column]) -> tuple[Tensor, Tensor]:
-        """(log h, log(1-h)) of the targets' joint conditional CDF; with nothing given, their CDF."""
-
-    def _log_cdf(self, columns: Sequence[Column]) -> Tensor:
-        return self._log_h(columns, ())[0]
-
-    def _like(self) -> Tensor:
-        return self.strength
-
 
 @lru_cache  # every step of a training asks for the same one
-def _strength_limit(family: type[Archimedean], max_tau: float) -> Tensor:
+def _strength_limit(family: type[OneParameter], max_tau: float) -> Tensor:
     return family.strength_of_tau(torch.tensor(max_tau, dtype=torch.float64))
 
 
-def _softplus_inverse(value: Tensor) -> Tensor:
+def softplus_inverse(value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The number whose softplus is ``value`` > 0."""
     return value + torch.log(-torch.expm1(-value))

@@ -5,35 +5,22 @@ rounds to zero. Arithmetic runs on columns, one tensor per modality, because loo
 axis are several times slower than unrolled ones.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from jaxtyping import Float
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
+from sklar.copulas.columns import Column, Observed
 from sklar.copulas.inversion import invert_conditional
-from sklar.special import log1mexp
+from sklar.special import anywhere
 
 if TYPE_CHECKING:
     from sklar.copulas.conditional import ConditionalCopula
-
-
-class Column(NamedTuple):
-    """One modality's uniforms: log u and, where it is known more precisely than log u tells, log(1-u)."""
-
-    log_u: Tensor
-    log_sf: Tensor | None = None
-
-    def survival(self) -> Tensor:
-        """log(1-u)."""
-        return log1mexp(-self.log_u) if self.log_sf is None else self.log_sf
-
-
-Observed = Tensor | tuple[Tensor, Tensor]
-"""A known modality: log u, or the pair (log u, log(1-u))."""
 
 
 class Copula(Distribution, ABC):
@@ -85,10 +72,10 @@ class Copula(Distribution, ABC):
             log_sf: log(1-u), for coordinates so close to one that ``log_u`` rounds to zero.
         """
         columns = self._columns(log_u, log_sf)
+        if log_u.device.type != "cpu":  # looking at the values would make the accelerator wait
+            return self._on_the_boundary(columns)
         value = self._log_density(columns)
-        if bool(torch.isfinite(value.detach().sum())):
-            return value
-        return self._on_the_boundary(columns, value)
+        return value if bool(torch.isfinite(value.detach().sum())) else self._on_the_boundary(columns)
 
     def cdf(self, value: Float[Tensor, "*batch modality"]) -> Float[Tensor, "*batch"]:
         """C(u)."""
@@ -198,12 +185,20 @@ class Copula(Distribution, ABC):
     # Dependence
 
     @abstractmethod
+    def parameters(self) -> dict[str, Tensor]:
+        """The family's own parameters by the names its constructor takes."""
+
+    @abstractmethod
     def kendall_tau(self) -> Float[Tensor, "*batch"]:
         """Kendall's tau of a pair of modalities, averaged over pairs where they differ."""
 
     @abstractmethod
     def tail_dependence(self) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
         """(lower, upper) tail dependence of a pair, averaged over pairs where they differ."""
+
+    @abstractmethod
+    def spearman_rho(self) -> Float[Tensor, "*batch"]:
+        """Spearman's rho of a pair of modalities, averaged over pairs where they differ."""
 
     @classmethod
     @abstractmethod
@@ -266,20 +261,21 @@ class Copula(Distribution, ABC):
 
     # Shared steps
 
-    def _on_the_boundary(self, columns: Sequence[Column], value: Tensor) -> Tensor:
-        edge = torch.zeros_like(value, dtype=torch.bool)
+    def _on_the_boundary(self, columns: Sequence[Column]) -> Tensor:
+        """The log density with the boundary's points evaluated apart from the others."""
+        edge = torch.isinf(columns[0].log_u)
         for log_u, log_sf in columns:
             edge = edge | torch.isinf(log_u) | (log_u == 0 if log_sf is None else torch.isinf(log_sf))
-        if not bool(edge.any()):
-            return value
+        half = -math.log(2.0)
         inside = [
             Column(
-                torch.where(edge, -1.0, log_u),
-                None if log_sf is None else torch.where(edge, float(log1mexp(torch.tensor(1.0))), log_sf),
+                torch.where(edge, half, column.log_u),
+                None if column.log_sf is None else torch.where(edge, half, column.log_sf),
             )
-            for log_u, log_sf in columns
+            for column in columns
         ]
-        return torch.where(edge, self._boundary_limit(columns), self._log_density(inside))
+        value = self._log_density(inside)
+        return torch.where(edge, self._boundary_limit(columns), value) if anywhere(edge) else value
 
     def _columns(
         self, log_u: Tensor, log_sf: Tensor | None, used: Sequence[int] | None = None

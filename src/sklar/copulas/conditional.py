@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
-from sklar.copulas.base import Copula, Observed
+from sklar.copulas.base import Copula
+from sklar.copulas.columns import Observed
 from sklar.special import log1mexp
 
 

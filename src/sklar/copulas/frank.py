@@ -10,10 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import constraints
 
-from sklar.copulas.archimedean import Archimedean
-from sklar.copulas.base import Column
+from sklar.copulas.analytic import Slopes
+from sklar.copulas.archimedean import OneParameter
+from sklar.copulas.columns import Column
 from sklar.copulas.quadrature import gauss_legendre
 from sklar.special import (
+    anywhere,
     exp_moment,
     log1mexp,
     log_expm1_ratio,
@@ -22,11 +24,10 @@ from sklar.special import (
     softplus,
 )
 
-# Below it, (1 - e^-ax)/(1 - e^-a) loses digits of its derivative in a, and a series takes over.
-_SMALL_THETA = 0.1
+_NEAR_ZERO = 1e-30  # theta = 0 becomes this: independence to the last digit, and 0/0 stays away
 
 
-class Frank(Archimedean):
+class Frank(OneParameter):
     r"""$C(u) = -\frac1\theta\log(1-h)$, $h = (1-e^{-\theta})\prod_j r_j$.
 
     Here $r_j = (1-e^{-\theta u_j}) / (1-e^{-\theta})$.
@@ -61,11 +62,8 @@ class Frank(Archimedean):
                 "For two modalities any finite theta serves; among more, Gaussian has negative dependence."
             )
         super().__init__(strength, dim, validate_args)
-        size = strength.detach().abs()
-        self._negative = bool((strength < 0).any())
-        self._small = bool((size < _SMALL_THETA).any())
-        # The tiny value is independence to the last digit, and keeps 0/0 away; the slope stays one.
-        self._size = torch.where(strength < 0, -strength, strength) + 1e-30 * (size == 0)
+        self._negative = dim == 2 and anywhere(strength < 0)
+        self._size = _size(strength)
 
     @property
     def theta(self) -> Tensor:
@@ -118,13 +116,53 @@ class Frank(Archimedean):
 
     # Density
 
-    def _log_density(self, columns: Sequence[Column]) -> Tensor:
-        a, d = self._size, len(columns)
-        columns = self._reflect_last(columns)
-        u = [column.log_u.exp() for column in columns]
-        h, log_b, low = self._complement(u, [_survival(column) for column in columns])
-        spread = _sum(u) - d * low
-        return -(d - 1) * torch.log(exp_moment(a)) - a * spread + _log_eulerian(d - 1, h) - d * log_b
+    def parameters(self) -> dict[str, Tensor]:
+        return {"theta": self.theta}
+
+    @classmethod
+    def _kernel(
+        cls, parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
+    ) -> tuple[Tensor, Slopes | None]:
+        (theta,) = parameters
+        a, d = _size(theta), len(columns)
+        flip = theta < 0 if d == 2 and anywhere(theta < 0) else None
+        points = [column.log_u.exp() for column in columns]
+        u = points if flip is None else [points[0], torch.where(flip, _survival(columns[1]), points[1])]
+        low = u[0].detach()  # a constant of any value gives the same 1 - h; this one keeps the tail above 1/2
+        for value in u[1:]:
+            low = torch.minimum(low, value.detach())
+        ratio = [_ratio(value, a) for value in u]
+        decay = [torch.exp(-a * (value - low)) for value in u]
+        floor = torch.exp(-a * (1.0 - low))
+        product, tail = ratio[0], decay[0]  # of the first modalities: prod r and (1 - prod r p) e^(a low)
+        for r, e in zip(ratio[1:], decay[1:], strict=True):
+            tail = tail + (e - floor) * product
+            product = product * r
+        log_density = -(d - 1) * exp_moment(a).log() - a * (_sum(u) - d * low) - d * torch.log(tail)
+        h = -torch.expm1(-a) * product
+        if d > 2:
+            log_density = log_density + _log_eulerian(d - 1, h)
+        if not slopes:
+            return log_density, None
+        pull = d / tail  # dlog c / dh, less e^(a low), which completes the decays
+        if d > 2:
+            pull = pull + _log_eulerian_slope(d - 1, h) * torch.exp(-a * low)
+        reach = [pull * e * other for e, other in zip(decay, _others(ratio), strict=True)]
+        by_a = (d - 1) * (exp_moment(a, 1) / exp_moment(a) - pull * floor * product)
+        by_a = by_a + _sum([value * (r - 1.0) for value, r in zip(u, reach, strict=True)])
+        by_point = [a * (r - 1.0) for r in reach]
+        if flip is not None:
+            sign = 1.0 - 2.0 * flip.to(a.dtype)
+            by_a, by_point[1] = by_a * sign, by_point[1] * sign
+        pairs = list(zip(by_point, points, strict=True))
+        if columns[0].log_sf is None:
+            return log_density, Slopes((by_a,), [slope * point for slope, point in pairs])
+        by_u = [torch.where(point < 0.5, slope * point, 0.0) for slope, point in pairs]
+        by_sf = [
+            torch.where(point < 0.5, 0.0, -slope * column.survival().exp())
+            for (slope, point), column in zip(pairs, columns, strict=True)
+        ]
+        return log_density, Slopes((by_a,), by_u, by_sf)
 
     def _complement(self, u: Sequence[Tensor], s: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """H, and log(1-h) as -a low + log_b, from u and 1-u; every term is positive."""
@@ -134,18 +172,11 @@ class Frank(Archimedean):
         ].detach()  # a constant of any value gives the same 1 - h; the smallest keeps log_b of order 1
         for value in u[1:]:
             low = torch.minimum(low, value.detach())
-        product, tail = self._ratio(u[0]), torch.exp(-a * (u[0] - low)) * self._ratio(s[0])
+        product, tail = _ratio(u[0], a), torch.exp(-a * (u[0] - low)) * _ratio(s[0], a)
         for value, survival in zip(u[1:], s[1:], strict=True):
-            tail = tail + torch.exp(-a * (value - low)) * self._ratio(survival) * product
-            product = product * self._ratio(value)
+            tail = tail + torch.exp(-a * (value - low)) * _ratio(survival, a) * product
+            product = product * _ratio(value, a)
         return p * product, torch.log(torch.exp(-a * (1.0 - low)) + p * tail), low
-
-    def _ratio(self, part: Tensor) -> Tensor:
-        """(1 - e^{-a part}) / (1 - e^-a)."""
-        a = self._size
-        if self._small:
-            return part * exp_moment(a * part) / exp_moment(a)
-        return torch.expm1(-a * part) / torch.expm1(-a)
 
     def _reflect_last(self, columns: Sequence[Column]) -> list[Column]:
         """Theta < 0 is theta > 0 with the last modality turned around."""
@@ -243,6 +274,30 @@ class Frank(Archimedean):
         return torch.where(flip, below, log_c), torch.where(flip, log1mexp(-below), log_c_sf)
 
 
+def _size(theta: Tensor) -> Tensor:
+    """|theta|, with slope one at zero."""
+    return torch.where(theta < 0, -theta, theta) + _NEAR_ZERO * (theta == 0)
+
+
+def _ratio(part: Tensor, a: Tensor) -> Tensor:
+    """(1 - e^{-a part}) / (1 - e^-a), whose derivatives in a need the form that is smooth through zero."""
+    if torch.is_grad_enabled():
+        return part * exp_moment(a * part) / exp_moment(a)
+    return torch.expm1(-a * part) / torch.expm1(-a)
+
+
+def _others(values: Sequence[Tensor]) -> list[Tensor]:
+    """For each value the product of all the others, without a division."""
+    if len(values) == 2:
+        return [values[1], values[0]]
+    before, after = [torch.ones_like(values[0])], [torch.ones_like(values[0])]
+    for value in values[:-1]:
+        before.append(before[-1] * value)
+    for value in reversed(values[1:]):
+        after.append(after[-1] * value)
+    return [one * other for one, other in zip(before, reversed(after), strict=True)]
+
+
 def _survival(column: Column) -> Tensor:
     return -torch.expm1(column.log_u) if column.log_sf is None else column.log_sf.exp()
 
@@ -267,7 +322,13 @@ def _polynomial(coefficients: Sequence[float], z: Tensor) -> Tensor:
 
 
 def _log_eulerian(n: int, z: Tensor) -> Tensor:
-    return torch.zeros_like(z) if n < 2 else torch.log(_polynomial(_eulerian_numbers(n), z))
+    return torch.log(_polynomial(_eulerian_numbers(n), z))
+
+
+def _log_eulerian_slope(n: int, z: Tensor) -> Tensor:
+    numbers = _eulerian_numbers(n)
+    slope = tuple(power * number for power, number in enumerate(numbers) if power > 0)
+    return _polynomial(slope, z) / _polynomial(numbers, z)
 
 
 def _sum(values: Sequence[Tensor]) -> Tensor:

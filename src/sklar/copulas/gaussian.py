@@ -10,7 +10,8 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 from torch.distributions.transforms import CorrCholeskyTransform
 
-from sklar.copulas.base import Column, Copula
+from sklar.copulas.base import Copula
+from sklar.copulas.columns import Column
 from sklar.copulas.correlation import nearest_correlation, validated_cholesky
 from sklar.copulas.independence import Independence
 from sklar.copulas.normal_cdf import log_normal_cdf, log_normal_cdf_complement
@@ -73,6 +74,16 @@ class Gaussian(Copula):
     def kendall_tau_matrix(self) -> Float[Tensor, "*batch modality modality"]:
         """(2/pi) arcsin(R)."""
         return torch.asin(self.correlation.clamp(-1.0, 1.0)) * (2.0 / math.pi)  # rounding of L L^T
+
+    def parameters(self) -> dict[str, Tensor]:
+        factor = self.scale_tril.double()
+        # single precision leaves the diagonal of R a little off one, which a reader would refuse
+        factor = factor / factor.norm(dim=-1, keepdim=True)
+        return {"correlation": factor @ factor.mT}
+
+    def spearman_rho(self) -> Tensor:
+        """(6/pi) arcsin(rho/2), averaged over pairs."""
+        return self._mean_of_pairs(torch.asin(0.5 * self.correlation) * (6.0 / math.pi))
 
     def tail_dependence(self) -> tuple[Tensor, Tensor]:
         """Zero and zero: a positive definite R has no pair at correlation one."""

@@ -9,12 +9,13 @@ from jaxtyping import Float
 from torch import Size, Tensor
 from torch.distributions import constraints
 
-from sklar.copulas.archimedean import Archimedean
-from sklar.copulas.base import Column
+from sklar.copulas.analytic import Slopes
+from sklar.copulas.archimedean import OneParameter
+from sklar.copulas.columns import Column
 from sklar.special import log1mexp, log_neg_log, softplus
 
 
-class Gumbel(Archimedean):
+class Gumbel(OneParameter):
     r"""$C(u) = \exp(-(\sum_j (-\log u_j)^\theta)^{1/\theta})$, $\theta \ge 1$: upper tail dependence.
 
     The density is written as a sum of logs of sums of positive terms, so that nothing cancels:
@@ -108,47 +109,54 @@ class Gumbel(Archimedean):
         log_e = torch.log(self._exponential(Size((*shape, self.dim)), generator))
         return -torch.exp((log_e - log_frailty.unsqueeze(-1)) / theta.unsqueeze(-1))
 
-    def _log_density(self, columns: Sequence[Column]) -> Tensor:
-        shifted, top, x_top = _shift(columns)
-        theta = self.theta
-        log_sum = torch.log(_sum([torch.exp(theta * value) for value in shifted]))
-        w = x_top * torch.exp(log_sum / theta)
-        log_poly = top + log_sum / theta + self._log_polynomial(w, len(columns))
-        terms = self.eta * _sum(shifted) - len(columns) * (log_sum + top)
-        return terms + log_poly - (_sum([column.log_u for column in columns]) + w)
+    def parameters(self) -> dict[str, Tensor]:
+        return {"theta": self.theta}
+
+    @classmethod
+    def _kernel(
+        cls, parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
+    ) -> tuple[Tensor, Slopes | None]:
+        (eta,) = parameters
+        theta, d = 1.0 + eta, len(columns)
+        shifted, top, x_top, near_one = _shift(columns)
+        power = [torch.exp(theta * value) for value in shifted]
+        total = _sum(power)
+        log_total = torch.log(total)
+        log_w = log_total / theta  # less log x_top
+        w = x_top * torch.exp(log_w)
+        scale = w.detach().clamp(min=1.0)  # any constant gives the same value; this one keeps w^d finite
+        poly, by_log_w, by_eta = _polynomial(eta, w, scale, d, slopes)
+        spread = _sum(shifted)
+        value = eta * spread - d * (log_total + top) + (top + log_w) + torch.log(poly)
+        value = value + (d - 1) * torch.log(scale) - (_sum([column.log_u for column in columns]) + w)
+        if not slopes:
+            return value, None
+        share = [part / total for part in power]
+        middle = _sum([p * value_ for p, value_ in zip(share, shifted, strict=True)])
+        growth = 1.0 + by_log_w / poly - w  # dlog(P e^-w) / dlog w
+        by_theta = spread - d * middle + growth * (middle - log_w) / theta + by_eta / poly
+        by_log_x = [
+            eta + (growth - d * theta) * p - column.log_u for p, column in zip(share, columns, strict=True)
+        ]
+        if near_one is None:
+            by_u = [slope / column.log_u for slope, column in zip(by_log_x, columns, strict=True)]
+            return value, Slopes((by_theta,), by_u)
+        pairs = list(zip(by_log_x, columns, near_one, strict=True))
+        by_u = [torch.where(near, 0.0, slope / torch.where(near, 1.0, c.log_u)) for slope, c, near in pairs]
+        by_sf = [torch.where(near, slope, 0.0) for slope, _, near in pairs]
+        return value, Slopes((by_theta,), by_u, by_sf)
 
     def _boundary_limit(self, columns: Sequence[Column]) -> Tensor:
         limit = super()._boundary_limit(columns)
         return torch.where(self.eta == 0, 0.0, limit)
 
-    def _log_polynomial(self, w: Tensor, dim: int) -> Tensor:
-        """Log P(w)/w, with P = sum_k b_k w^k; scaled so that w^dim cannot overflow."""
-        coefficients = self._coefficients(dim)
-        scale = w.detach().clamp(min=1.0)  # any constant gives the same value and derivatives
-        a, inverse = w / scale, 1.0 / scale
-        total = coefficients[-1] * torch.ones_like(w)
-        factor = torch.ones_like(w)
-        for b in reversed(coefficients[:-1]):
-            factor = factor * inverse
-            total = total * a + b * factor
-        return torch.log(total) + (dim - 1) * torch.log(scale)
-
     def _log_terms(self, log_w: Tensor, dim: int) -> Tensor:
         """Log P(w), where w itself may underflow."""
         total = dim * log_w
-        for k, b in enumerate(self._coefficients(dim)[:-1], 1):
+        for k, b in enumerate(_coefficients(self.eta, dim)[:-1], 1):
             log_b = torch.where(b > 0, torch.log(torch.where(b > 0, b, 1.0)), -torch.inf)
             total = torch.logaddexp(total, log_b + k * log_w)
         return total
-
-    def _coefficients(self, dim: int) -> list[Tensor]:
-        """b_1 .. b_dim: b_{n+1,k} = b_{n,k-1} + (n eta + n - k) b_{n,k}, all positive."""
-        one = torch.ones_like(self.eta)
-        row = [one]
-        for n in range(1, dim):
-            grown = [(n * self.eta + (n - k)) * row[k - 1] for k in range(1, n + 1)]
-            row = [grown[0], *[row[k - 2] + grown[k - 1] for k in range(2, n + 1)], one]
-        return row
 
     def _log_h(self, target: Sequence[Column], given: Sequence[Column]) -> tuple[Tensor, Tensor]:
         log_t = self._log_t(target)
@@ -183,16 +191,61 @@ class Gumbel(Archimedean):
         """Log of sum_j x_j^theta."""
         if len(columns) == 1:
             return self.theta * log_neg_log(*columns[0])
-        shifted, top, _ = _shift(columns)
+        shifted, top, *_ = _shift(columns)
         return self.theta * top + torch.log(_sum([torch.exp(self.theta * value) for value in shifted]))
 
     def _polynomial_weights(self, w: Tensor, dim: int) -> list[Tensor]:
         """The shares b_k w^k / P(w), k = 1 .. dim."""
         scale = w.detach().clamp(min=1.0)
         a, inverse = w / scale, 1.0 / scale
-        terms = [b * a ** (k - 1) * inverse ** (dim - k) for k, b in enumerate(self._coefficients(dim), 1)]
+        coefficients = _coefficients(self.eta, dim)
+        terms = [b * a ** (k - 1) * inverse ** (dim - k) for k, b in enumerate(coefficients, 1)]
         total = _sum(terms)
         return [term / total for term in terms]
+
+
+def _coefficients(eta: Tensor, dim: int) -> list[Tensor]:
+    """b_1 .. b_dim of P: b_{n+1,k} = b_{n,k-1} + (n eta + n - k) b_{n,k}, all positive."""
+    one = torch.ones_like(eta)
+    row = [one]
+    for n in range(1, dim):
+        grown = [(n * eta + (n - k)) * row[k - 1] for k in range(1, n + 1)]
+        row = [grown[0], *[row[k - 2] + grown[k - 1] for k in range(2, n + 1)], one]
+    return row
+
+
+def _coefficient_slopes(eta: Tensor, dim: int) -> list[Tensor]:
+    """Derivatives of :func:`_coefficients` in eta, by the derivative of the recurrence."""
+    one, zero = torch.ones_like(eta), torch.zeros_like(eta)
+    row, slope = [one], [zero]
+    for n in range(1, dim):
+        factor = [n * eta + (n - k) for k in range(1, n + 1)]
+        grown = [f * b for f, b in zip(factor, row, strict=True)]
+        grown_slope = [f * s + n * b for f, s, b in zip(factor, slope, row, strict=True)]
+        row = [grown[0], *[row[k - 2] + grown[k - 1] for k in range(2, n + 1)], one]
+        slope = [grown_slope[0], *[slope[k - 2] + grown_slope[k - 1] for k in range(2, n + 1)], zero]
+    return slope
+
+
+def _polynomial(
+    eta: Tensor, w: Tensor, scale: Tensor, dim: int, slopes: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Q = P(w) / (w scale^(dim-1)), w dQ/dw and dQ/deta, where P = sum_k b_k w^k."""
+    coefficients = _coefficients(eta, dim)
+    a, inverse = w / scale, 1.0 / scale
+    value, by_w = torch.ones_like(w), torch.zeros_like(w)
+    factor = torch.ones_like(w)
+    for b in reversed(coefficients[:-1]):
+        factor = factor * inverse
+        by_w = by_w * a + value
+        value = value * a + b * factor
+    if not slopes:
+        return value, by_w, by_w
+    by_eta, factor = torch.zeros_like(w), torch.ones_like(w)
+    for b in reversed(_coefficient_slopes(eta, dim)[:-1]):
+        factor = factor * inverse
+        by_eta = by_eta * a + b * factor
+    return value, by_w * a, by_eta
 
 
 def _log1mexp_of_log(log_w: Tensor) -> Tensor:
@@ -201,8 +254,8 @@ def _log1mexp_of_log(log_w: Tensor) -> Tensor:
     return torch.where(tiny, log_w, log1mexp(torch.exp(torch.where(tiny, 0.0, log_w))))
 
 
-def _shift(columns: Sequence[Column]) -> tuple[list[Tensor], Tensor, Tensor]:
-    """log(x_j / x_top) for x = -log u, log x_top and x_top, the largest x.
+def _shift(columns: Sequence[Column]) -> tuple[list[Tensor], Tensor, Tensor, list[Tensor] | None]:
+    """log(x_j / x_top) for x = -log u, log x_top and x_top, the largest x; where x underflows, if told.
 
     The quotient comes before the logarithm: log x_j - log x_top would lose the digits that w - sum x needs.
     x_top is a constant without gradient, since any constant gives the same value and derivatives.
@@ -215,20 +268,20 @@ def _shift(columns: Sequence[Column]) -> tuple[list[Tensor], Tensor, Tensor]:
     # On the boundary of the cube it is zero or infinite; these bounds only keep its rows apart from the rest.
     x_top = x_top.clamp(kind.tiny, kind.max)
     top = torch.log(x_top)
-    if any(column.log_sf is None for column in columns):
-        return [torch.log(value / x_top) for value in x], top, x_top
     survival = [column.log_sf for column in columns if column.log_sf is not None]
+    if len(survival) < len(columns):
+        return [torch.log(value / x_top) for value in x], top, x_top, None
     highest = survival[0].detach()
     for value in survival[1:]:
         highest = torch.maximum(highest, value.detach())
     top = torch.where(x_top < kind.eps, highest.clamp(min=-1e30), top)
     x_top = torch.where(x_top < kind.eps, torch.exp(top), x_top)
     shifted = []
-    for value, log_sf in zip(x, survival, strict=True):
-        near_one = value < kind.eps  # there 1 - u is -log u to the last digit, and does not underflow
-        quotient = torch.where(near_one, 1.0, value) / torch.where(near_one, 1.0, x_top)
-        shifted.append(torch.where(near_one, log_sf - top, torch.log(quotient)))
-    return shifted, top, x_top
+    near_one = [value < kind.eps for value in x]  # there -log u is 1 - u to the last digit, but underflows
+    for value, log_sf, near in zip(x, survival, near_one, strict=True):
+        quotient = torch.where(near, 1.0, value) / torch.where(near, 1.0, x_top)
+        shifted.append(torch.where(near, log_sf - top, torch.log(quotient)))
+    return shifted, top, x_top, near_one
 
 
 def _sum(values: Sequence[Tensor]) -> Tensor:

@@ -6,7 +6,8 @@ from typing import Self
 import torch
 from torch import Size, Tensor
 
-from sklar.copulas.base import Column, Copula
+from sklar.copulas.base import Copula
+from sklar.copulas.columns import Column
 from sklar.special import log1mexp
 
 
@@ -33,6 +34,13 @@ class Independence(Copula):
         return type(self)(self.dim, Size(batch_shape), self._validate_args)
 
     def kendall_tau(self) -> Tensor:
+        """Zero."""
+        return torch.zeros(self.batch_shape)
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {}
+
+    def spearman_rho(self) -> Tensor:
         """Zero."""
         return torch.zeros(self.batch_shape)
 
