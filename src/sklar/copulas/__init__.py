@@ -6,6 +6,7 @@ tests then run on it.
 
 from sklar.copulas.base import Copula
 from sklar.copulas.conditional import ConditionalCopula
+from sklar.copulas.fitting import pseudo_observations
 from sklar.copulas.frank import Frank
 from sklar.copulas.gaussian import Gaussian
 from sklar.copulas.gumbel import Gumbel
@@ -25,4 +26,5 @@ __all__ = [
     "Gumbel",
     "Independence",
     "LearnedCopula",
+    "pseudo_observations",
 ]

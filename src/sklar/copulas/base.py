@@ -55,9 +55,18 @@ class Copula(Distribution, ABC):
 
     # Densities and probabilities
 
-    def log_prob(self, value: Float[Tensor, "*batch modality"]) -> Float[Tensor, "*batch"]:
-        """Log density at u; use :meth:`log_density` where u may round to 0 or 1."""
+    def log_prob(
+        self, value: Float[Tensor, "*batch modality"], eps: float | None = None
+    ) -> Float[Tensor, "*batch"]:
+        """Log density at u; use :meth:`log_density` where u may round to 0 or 1.
+
+        Args:
+            value: u.
+            eps: Moves u into [eps, 1 - eps] first; by default nothing is moved.
+        """
         self._check_u(value)
+        if eps is not None:
+            value = value.clamp(eps, 1.0 - eps)
         return self.log_density(value.log(), torch.log1p(-value))
 
     def log_density(
@@ -213,6 +222,23 @@ class Copula(Distribution, ABC):
         log_sf: Float[Tensor, "n *batch modality"] | None = None,
     ) -> Self:
         """Moment estimate from rows of log u, without gradient; axes between rows and modality are batch."""
+
+    @classmethod
+    def fit(cls, u: Float[Tensor, "n *batch modality"], method: str = "mle") -> Self:
+        """The member that describes rows of u best, computed in double precision, without gradient.
+
+        Args:
+            u: Uniforms strictly inside (0, 1), such as ``pseudo_observations(data)``; axes between rows and
+                modality are fitted separately.
+            method: "mle" maximises the likelihood, starting from "itau", which inverts Kendall's tau
+                (:meth:`estimate`; families of several parameters add what tau leaves open).
+
+        Raises:
+            ValueError: Unknown method, fewer than two rows, or u on or outside the boundary.
+        """
+        from sklar.copulas.fitting import fit_copula
+
+        return fit_copula(cls, u, method)
 
     # Unconstrained parameters, for LearnedCopula
 

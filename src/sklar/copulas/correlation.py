@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 def validated_cholesky(
@@ -44,3 +45,29 @@ def nearest_correlation(
     lowest = torch.linalg.eigvalsh(matrix)[..., 0]
     share = torch.where(lowest < smallest, (smallest - lowest) / (1.0 - lowest), 0.0)
     return matrix + share[..., None, None] * (eye - matrix)
+
+
+def cholesky_from_raw(raw: Float[Tensor, "*batch pairs"], dim: int) -> Float[Tensor, "*batch dim dim"]:
+    r"""Cholesky factor with canonical partial correlations $\tanh r$, row by row below the diagonal.
+
+    $L_{ij} = \tanh r_{ij} \prod_{k<j} 1/\cosh r_{ik}$ and $L_{ii} = \prod_{k<i} 1/\cosh r_{ik}$
+    (Lewandowski, Kurowicka and Joe, 2009), which keep their digits where a correlation is near one.
+    """
+    entries = raw.unbind(-1)
+    rows, start = [], 0
+    for i in range(dim):
+        rest, row = torch.ones_like(raw[..., :0].sum(-1)), []
+        for value in entries[start : start + i]:
+            row.append(rest * torch.tanh(value))
+            rest = rest / torch.cosh(value)
+        start += i
+        rows.append(pad(torch.stack([*row, rest], dim=-1), (0, dim - i - 1)))
+    return torch.stack(rows, dim=-2)
+
+
+def raw_from_cholesky(factor: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch pairs"]:
+    """The inverse of :func:`cholesky_from_raw`: sinh r_ij = L_ij / norm of what follows it in its row."""
+    left = factor.square().flip(-1).cumsum(-1).flip(-1).sqrt()
+    lower = [(i, j) for i in range(factor.shape[-1]) for j in range(i)]
+    pairs = [torch.asinh(factor[..., i, j] / left[..., i, j + 1]) for i, j in lower]
+    return torch.stack(pairs, dim=-1)

@@ -8,11 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Size, Tensor
 from torch.distributions import constraints
-from torch.distributions.transforms import CorrCholeskyTransform
 
 from sklar.copulas.base import Copula
 from sklar.copulas.columns import Column
-from sklar.copulas.correlation import nearest_correlation, validated_cholesky
+from sklar.copulas.correlation import (
+    cholesky_from_raw,
+    nearest_correlation,
+    raw_from_cholesky,
+    validated_cholesky,
+)
 from sklar.copulas.independence import Independence
 from sklar.copulas.normal_cdf import log_normal_cdf, log_normal_cdf_complement
 from sklar.special import log_ndtr_both, ndtri_log
@@ -128,7 +132,7 @@ class Gaussian(Copula):
     @classmethod
     def from_raw(cls, raw: Tensor, dim: int, max_tau: float | None) -> Self:
         """Partial correlations tanh(raw); then R moves towards I so that no |rho| exceeds its limit."""
-        tril = CorrCholeskyTransform()(raw)
+        tril = cholesky_from_raw(raw, dim)
         if max_tau is not None:
             limit = math.sin(0.5 * math.pi * max_tau)
             eye = torch.eye(dim, dtype=raw.dtype, device=raw.device)
@@ -142,8 +146,7 @@ class Gaussian(Copula):
             limit = math.sin(0.5 * math.pi * max_tau)
             eye = torch.eye(self.dim, dtype=tril.dtype, device=tril.device)
             tril = torch.linalg.cholesky(nearest_correlation(eye + (tril @ tril.mT - eye) / limit))
-        raw: Tensor = CorrCholeskyTransform().inv(tril)
-        return raw
+        return raw_from_cholesky(tril)
 
     def rsample_log(
         self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None

@@ -71,7 +71,7 @@ class Independence(Copula):
     @classmethod
     def from_raw(cls, raw: Tensor, dim: int, max_tau: float | None) -> Self:
         """Independence with the batch shape of ``raw``."""
-        return cls(dim, raw.shape[:-1])
+        return cls(dim, raw.shape[:-1], validate_args=False)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
         """No number."""

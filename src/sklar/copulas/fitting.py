@@ -1,0 +1,77 @@
+"""Fit a family to rows of uniforms."""
+
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sklar.copulas.base import Copula
+
+Family = TypeVar("Family", bound=Copula)
+
+METHODS = ("mle", "itau")
+_ITERATIONS = 200
+_GRADIENT = 1e-9  # of the mean log likelihood; the parameters are then exact to half as many digits at least
+
+
+def fit_copula(family: type[Family], u: Float[Tensor, "n *batch modality"], method: str) -> Family:
+    """See :meth:`sklar.copulas.Copula.fit`."""
+    if method not in METHODS:
+        raise ValueError(f"no fitting method {method!r}; there are {', '.join(METHODS)}.")
+    if u.ndim < 2 or u.shape[0] < 2:
+        raise ValueError(
+            f"fitting needs at least 2 rows of u, (n, *batch, modality), got shape {tuple(u.shape)}."
+        )
+    inside = (u > 0) & (u < 1)
+    if not bool(inside.all()):
+        raise ValueError(
+            f"u holds {u[~inside].flatten()[0].item()}; fitting needs values strictly between 0 and 1. "
+            "pseudo_observations turns data into such values."
+        )
+    wide = u.detach().double()
+    log_u, log_sf = wide.log(), torch.log1p(-wide)
+    start = family.estimate(log_u, log_sf)
+    fitted = start if method == "itau" else _climb(start, log_u, log_sf)
+    return family.from_raw(fitted.to_raw(None).to(u.dtype), fitted.dim, None)
+
+
+def _climb(start: Family, log_u: Tensor, log_sf: Tensor) -> Family:
+    """L-BFGS on the unconstrained parameters; elements of the batch share its line search only."""
+    raw = start.to_raw(None).detach().requires_grad_()
+    if raw.numel() == 0:
+        return start
+    optimiser = torch.optim.LBFGS(
+        [raw],
+        max_iter=_ITERATIONS,
+        tolerance_grad=_GRADIENT,
+        tolerance_change=1e-14,
+        line_search_fn="strong_wolfe",
+    )
+
+    def loss() -> float:
+        optimiser.zero_grad()
+        copula = start.from_raw(raw, start.dim, None)
+        value = -copula.log_density(log_u, log_sf).mean(0).sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return float(value.detach())
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return start.from_raw(raw.detach(), start.dim, None)
+
+
+def pseudo_observations(x: Float[Tensor, "n *batch"]) -> Float[Tensor, "n *batch"]:
+    """Ranks along the first axis divided by n + 1, which lie inside (0, 1); ties share their mean rank.
+
+    Raises:
+        ValueError: x holds NaN, which has no rank.
+    """
+    if bool(torch.isnan(x).any()):
+        raise ValueError("x holds NaN, which has no rank; drop or mask incomplete rows first.")
+    columns = x.detach().double().movedim(0, -1).contiguous()
+    ordered = columns.sort(dim=-1).values
+    below = torch.searchsorted(ordered, columns)
+    upto = torch.searchsorted(ordered, columns, right=True)
+    rank = 0.5 * (below + upto + 1)
+    kind = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    return (rank / (x.shape[0] + 1)).movedim(-1, 0).to(kind)
