@@ -17,11 +17,11 @@ _CHUNK = 16_384  # points that stay in the cache of one core while a kernel pass
 
 
 class Slopes(NamedTuple):
-    """First derivatives of a log density, each broadcastable to its value.
+    """First derivatives of a log density.
 
     Attributes:
-        parameters: In the order in which the kernel takes them.
-        log_u: One per modality.
+        parameters: In the order in which the kernel takes them, broadcastable to the value.
+        log_u: One per modality, of the value's shape.
         log_sf: One per modality where log(1-u) was given. Each coordinate's derivative is split between the
             two logs: following both is following the point.
     """
@@ -35,28 +35,38 @@ Kernel = Callable[[Sequence[Tensor], Sequence[Column], bool], tuple[Tensor, Slop
 """(parameters, columns, whether slopes are wanted) -> (log density, slopes)."""
 
 
-def analytic_density(kernel: Kernel, parameters: Sequence[Tensor], columns: Sequence[Column]) -> Tensor:
+def analytic_density(
+    kernel: Kernel, parameters: Sequence[Tensor], log_u: Tensor, log_sf: Tensor | None = None
+) -> Tensor:
     """The kernel's value, differentiable any number of times.
 
     Args:
         kernel: Elementwise over the batch: each point depends on its own columns and parameters alone.
         parameters: Tensors of batch shape, broadcastable.
-        columns: One per modality; the kernel sees log(1-u) for all of them or for none.
+        log_u: (*batch, M).
+        log_sf: log(1-u); the kernel sees it for all modalities or for none.
     """
-    paired = any(column.log_sf is not None for column in columns)
-    inputs = [*parameters, *[column.log_u for column in columns]]
-    if paired:
-        inputs += [column.survival() for column in columns]
-    value: Tensor = _Density.apply(kernel, len(parameters), len(columns), *inputs)  # type: ignore[no-untyped-call]
+    points = (log_u,) if log_sf is None else (log_u, log_sf)
+    value: Tensor = _Density.apply(kernel, len(parameters), *parameters, *points)  # type: ignore[no-untyped-call]
     return value
+
+
+def density_of_columns(kernel: Kernel, parameters: Sequence[Tensor], columns: Sequence[Column]) -> Tensor:
+    """The same from columns, whose shapes may differ and of which some may lack log(1-u)."""
+    paired = any(column.log_sf is not None for column in columns)
+    log_u = torch.stack(torch.broadcast_tensors(*[column.log_u for column in columns]), dim=-1)  # type: ignore[no-untyped-call]
+    if not paired:
+        return analytic_density(kernel, parameters, log_u)
+    log_sf = torch.stack(torch.broadcast_tensors(*[column.survival() for column in columns]), dim=-1)  # type: ignore[no-untyped-call]
+    return analytic_density(kernel, parameters, log_u, log_sf)
 
 
 class _Density(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, kernel: Kernel, n_parameters: int, dim: int, *inputs: Tensor) -> Tensor:
-        ctx.kernel, ctx.n_parameters, ctx.dim = kernel, n_parameters, dim
+    def forward(ctx: Any, kernel: Kernel, n_parameters: int, *inputs: Tensor) -> Tensor:
+        ctx.kernel, ctx.n_parameters = kernel, n_parameters
         wanted = any(ctx.needs_input_grad)
-        value, slopes = _in_chunks(kernel, n_parameters, dim, inputs, wanted)
+        value, slopes = _in_chunks(kernel, n_parameters, inputs, wanted)
         if wanted:
             ctx.save_for_backward(*inputs, *slopes)
         return value
@@ -66,47 +76,55 @@ class _Density(torch.autograd.Function):
         saved = ctx.saved_tensors
         inputs, slopes = saved[: len(saved) // 2], saved[len(saved) // 2 :]
         if torch.is_grad_enabled():  # a second derivative will be asked for
-            slopes = _evaluate(ctx.kernel, ctx.n_parameters, ctx.dim, inputs, True)[1]
-        needed = ctx.needs_input_grad[3:]
-        found = [
-            (grad * slope).sum_to_size(given.shape).to(given.dtype) if need else None
-            for given, slope, need in zip(inputs, slopes, needed, strict=True)
-        ]
-        return None, None, None, *found
+            slopes = _evaluate(ctx.kernel, ctx.n_parameters, inputs, True)[1]
+        found: list[Tensor | None] = []
+        for i, (given, slope) in enumerate(zip(inputs, slopes, strict=True)):
+            if not ctx.needs_input_grad[2 + i]:
+                found.append(None)
+                continue
+            change = grad * slope
+            if i >= ctx.n_parameters:
+                change = change.movedim(0, -1)
+            if change.shape != given.shape:
+                change = change.sum_to_size(given.shape)
+            found.append(change.to(given.dtype))
+        return None, None, *found
 
 
 def _evaluate(
-    kernel: Kernel, n_parameters: int, dim: int, inputs: Sequence[Tensor], wanted: bool
+    kernel: Kernel, n_parameters: int, inputs: Sequence[Tensor], wanted: bool
 ) -> tuple[Tensor, list[Tensor]]:
-    parameters, rest = inputs[:n_parameters], inputs[n_parameters:]
-    survival: Sequence[Tensor | None] = rest[dim:] or [None] * dim
-    value, slopes = kernel(
-        parameters, [Column(*pair) for pair in zip(rest[:dim], survival, strict=True)], wanted
-    )
-    return value, [] if slopes is None else [*slopes.parameters, *slopes.log_u, *slopes.log_sf]
+    """Value and slopes; those of the points are stacked along a first axis of modalities."""
+    logs = [[part.contiguous() for part in given.unbind(-1)] for given in inputs[n_parameters:]]
+    columns = [Column(*column) for column in zip(*logs, strict=True)]
+    value, slopes = kernel(inputs[:n_parameters], columns, wanted)
+    if slopes is None:
+        return value, []
+    stacked = [torch.stack(tuple(part)) for part in (slopes.log_u, slopes.log_sf)[: len(logs)]]
+    return value, [*slopes.parameters, *stacked]
 
 
 def _in_chunks(
-    kernel: Kernel, n_parameters: int, dim: int, inputs: Sequence[Tensor], wanted: bool
+    kernel: Kernel, n_parameters: int, inputs: Sequence[Tensor], wanted: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """The kernel over pieces of the first batch axis, when the whole would not fit in the cache."""
-    batch = Size(torch.broadcast_shapes(*[given.shape for given in inputs]))  # type: ignore[no-untyped-call]
-    if batch.numel() <= 2 * _CHUNK or inputs[0].device.type != "cpu":
-        return _evaluate(kernel, n_parameters, dim, inputs, wanted)
+    points = inputs[-1]
+    if points.numel() <= 2 * _CHUNK * points.shape[-1] or points.device.type != "cpu":
+        return _evaluate(kernel, n_parameters, inputs, wanted)
+    shapes = [given.shape for given in inputs[:n_parameters]] + [points.shape[:-1]]
+    batch = Size(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
     rows = max(1, _CHUNK * batch[0] // batch.numel())
-    split = [len(given.shape) == len(batch) and given.shape[0] > 1 for given in inputs]
+    split = [len(shape) == len(batch) and shape[0] > 1 for shape in shapes]
+    split += [split[-1]] * (len(inputs) - len(split))
     outputs: list[Tensor] = []
     for start in range(0, batch[0], rows):
         piece = slice(start, min(start + rows, batch[0]))
-        value, slopes = _evaluate(
-            kernel,
-            n_parameters,
-            dim,
-            [given[piece] if cut else given for given, cut in zip(inputs, split, strict=True)],
-            wanted,
-        )
+        cut = [given[piece] if whole else given for given, whole in zip(inputs, split, strict=True)]
+        value, slopes = _evaluate(kernel, n_parameters, cut, wanted)
+        found = [value, *slopes]
         if not outputs:
-            outputs = [torch.empty(batch, dtype=part.dtype, device=part.device) for part in (value, *slopes)]
-        for whole, part in zip(outputs, (value, *slopes), strict=True):
-            whole[piece] = part
+            lead = [part.shape[: part.ndim - value.ndim] for part in found]
+            outputs = [part.new_empty((*axes, *batch)) for part, axes in zip(found, lead, strict=True)]
+        for whole, part in zip(outputs, found, strict=True):
+            whole[(slice(None),) * (whole.ndim - len(batch)) + (piece,)] = part
     return outputs[0], outputs[1:]

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Size, Tensor
 
-from sklar.copulas.analytic import Slopes, analytic_density
+from sklar.copulas.analytic import Slopes, analytic_density, density_of_columns
 from sklar.copulas.base import Copula
 from sklar.copulas.columns import Column
 from sklar.copulas.estimation import mean_kendall_tau
@@ -74,7 +74,10 @@ class Archimedean(Copula):
         """(log h, log(1-h)) of the targets' joint conditional CDF; with nothing given, their CDF."""
 
     def _log_density(self, columns: Sequence[Column]) -> Tensor:
-        return analytic_density(self._kernel, self.strengths, columns)
+        return density_of_columns(self._kernel, self.strengths, columns)
+
+    def _log_density_at(self, log_u: Tensor, log_sf: Tensor | None) -> Tensor:
+        return analytic_density(self._kernel, self.strengths, log_u, log_sf)
 
     def _conditional_log_cdf(
         self, target: Mapping[int, Column], given: Mapping[int, Column]

@@ -80,11 +80,11 @@ class Copula(Distribution, ABC):
             log_u: Log uniforms.
             log_sf: log(1-u), for coordinates so close to one that ``log_u`` rounds to zero.
         """
-        columns = self._columns(log_u, log_sf)
+        self._check_log_u(log_u, log_u)
         if log_u.device.type != "cpu":  # looking at the values would make the accelerator wait
-            return self._on_the_boundary(columns)
-        value = self._log_density(columns)
-        return value if bool(torch.isfinite(value.detach().sum())) else self._on_the_boundary(columns)
+            return self._on_the_boundary(log_u, log_sf)
+        value = self._log_density_at(log_u, log_sf)
+        return value if bool(torch.isfinite(value.detach().sum())) else self._on_the_boundary(log_u, log_sf)
 
     def cdf(self, value: Float[Tensor, "*batch modality"]) -> Float[Tensor, "*batch"]:
         """C(u)."""
@@ -95,7 +95,8 @@ class Copula(Distribution, ABC):
         self, log_u: Float[Tensor, "*batch modality"], log_sf: Float[Tensor, "*batch modality"] | None = None
     ) -> Float[Tensor, "*batch"]:
         """Log C(u)."""
-        return self._log_cdf(self._columns(log_u, log_sf))
+        self._check_log_u(log_u, log_u)
+        return self._log_cdf(_columns(log_u, log_sf))
 
     def conditional_log_cdf(
         self,
@@ -114,7 +115,8 @@ class Copula(Distribution, ABC):
         """
         targets = (target,) if isinstance(target, int) else tuple(target)
         self._check_indices((*targets, *given))
-        columns = self._columns(log_u, log_sf, used=(*targets, *given))
+        self._check_log_u(log_u, log_u[..., [*targets, *given]])
+        columns = _columns(log_u, log_sf)
         return self._conditional_log_cdf({i: columns[i] for i in targets}, {i: columns[i] for i in given})
 
     def conditional_icdf(
@@ -287,39 +289,30 @@ class Copula(Distribution, ABC):
 
     # Shared steps
 
-    def _on_the_boundary(self, columns: Sequence[Column]) -> Tensor:
-        """The log density with the boundary's points evaluated apart from the others."""
-        edge = torch.isinf(columns[0].log_u)
-        for log_u, log_sf in columns:
-            edge = edge | torch.isinf(log_u) | (log_u == 0 if log_sf is None else torch.isinf(log_sf))
-        half = -math.log(2.0)
-        inside = [
-            Column(
-                torch.where(edge, half, column.log_u),
-                None if column.log_sf is None else torch.where(edge, half, column.log_sf),
-            )
-            for column in columns
-        ]
-        value = self._log_density(inside)
-        return torch.where(edge, self._boundary_limit(columns), value) if anywhere(edge) else value
+    def _log_density_at(self, log_u: Tensor, log_sf: Tensor | None) -> Tensor:
+        """The density formula on whole tensors, last axis modalities."""
+        return self._log_density(_columns(log_u, log_sf))
 
-    def _columns(
-        self, log_u: Tensor, log_sf: Tensor | None, used: Sequence[int] | None = None
-    ) -> list[Column]:
+    def _on_the_boundary(self, log_u: Tensor, log_sf: Tensor | None) -> Tensor:
+        """The log density with the boundary's points evaluated apart from the others."""
+        one = log_u == 0 if log_sf is None else torch.isinf(log_sf)
+        edge = (torch.isinf(log_u) | one).any(-1, keepdim=True)
+        half = -math.log(2.0)
+        value = self._log_density_at(
+            torch.where(edge, half, log_u), None if log_sf is None else torch.where(edge, half, log_sf)
+        )
+        if not anywhere(edge):
+            return value
+        return torch.where(edge.squeeze(-1), self._boundary_limit(_columns(log_u, log_sf)), value)
+
+    def _check_log_u(self, log_u: Tensor, read: Tensor) -> None:
         if log_u.ndim == 0 or log_u.shape[-1] != self.dim:
             raise ValueError(
                 f"{type(self).__name__} has {self.dim} modalities, got log u of shape {tuple(log_u.shape)}; "
                 "its last axis must be modalities. marginal(indices) gives the copula of some of them."
             )
-        read = log_u if used is None else log_u[..., list(used)]
-        if self._validate_args and not bool((read.detach() <= 0).all()):
+        if self._validate_args and read.numel() and not bool(read.detach().max() <= 0):  # nor NaN
             _refuse_log_u(read.detach())
-        parts = log_u.movedim(-1, 0).contiguous().unbind(0)
-        if log_sf is None:
-            return [Column(part) for part in parts]
-        return [
-            Column(*pair) for pair in zip(parts, log_sf.movedim(-1, 0).contiguous().unbind(0), strict=True)
-        ]
 
     def _check_u(self, u: Tensor) -> None:
         if self._validate_args and not bool(((u.detach() >= 0) & (u.detach() <= 1)).all()):
@@ -344,6 +337,14 @@ class Copula(Distribution, ABC):
     @abstractmethod
     def _like(self) -> Tensor:
         """A tensor whose type and device samples take."""
+
+
+def _columns(log_u: Tensor, log_sf: Tensor | None) -> list[Column]:
+    parts = [part.contiguous() for part in log_u.unbind(-1)]
+    if log_sf is None:
+        return [Column(part) for part in parts]
+    survival = [part.contiguous() for part in log_sf.unbind(-1)]
+    return [Column(*pair) for pair in zip(parts, survival, strict=True)]
 
 
 def _refuse_log_u(log_u: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -13,6 +14,8 @@ from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import OneParameter
 from sklar.copulas.columns import Column
 from sklar.special import log1mexp, log_neg_log, softplus
+
+_SINGLE_POWERS = 8  # up to this dimension w^dim is finite in single precision for log u = -10,000
 
 
 class Gumbel(OneParameter):
@@ -124,20 +127,17 @@ class Gumbel(OneParameter):
         log_total = torch.log(total)
         log_w = log_total / theta  # less log x_top
         w = x_top * torch.exp(log_w)
-        scale = w.detach().clamp(min=1.0)  # any constant gives the same value; this one keeps w^d finite
-        poly, by_log_w, by_eta = _polynomial(eta, w, scale, d, slopes)
+        poly, by_log_w, by_eta = _polynomial(eta, w, d, slopes)
         spread = _sum(shifted)
-        value = eta * spread - d * (log_total + top) + (top + log_w) + torch.log(poly)
-        value = value + (d - 1) * torch.log(scale) - (_sum([column.log_u for column in columns]) + w)
+        value = eta * spread + log_total * (1.0 / theta - d) - (d - 1) * top
+        value = value + torch.log(poly) - (_sum([column.log_u for column in columns]) + w)
         if not slopes:
             return value, None
-        share = [part / total for part in power]
-        middle = _sum([p * value_ for p, value_ in zip(share, shifted, strict=True)])
-        growth = 1.0 + by_log_w / poly - w  # dlog(P e^-w) / dlog w
+        growth = 1.0 - w + by_log_w / poly  # dlog(P e^-w) / dlog w
+        middle = _sum([p * x for p, x in zip(power, shifted, strict=True)]) / total
         by_theta = spread - d * middle + growth * (middle - log_w) / theta + by_eta / poly
-        by_log_x = [
-            eta + (growth - d * theta) * p - column.log_u for p, column in zip(share, columns, strict=True)
-        ]
+        pull = (growth - d * theta) / total
+        by_log_x = [eta + (pull * p - column.log_u) for p, column in zip(power, columns, strict=True)]
         if near_one is None:
             by_u = [slope / column.log_u for slope, column in zip(by_log_x, columns, strict=True)]
             return value, Slopes((by_theta,), by_u)
@@ -204,48 +204,62 @@ class Gumbel(OneParameter):
         return [term / total for term in terms]
 
 
-def _coefficients(eta: Tensor, dim: int) -> list[Tensor]:
-    """b_1 .. b_dim of P: b_{n+1,k} = b_{n,k-1} + (n eta + n - k) b_{n,k}, all positive."""
-    one = torch.ones_like(eta)
-    row = [one]
+@lru_cache
+def _coefficient_table(dim: int) -> tuple[tuple[int, ...], ...]:
+    """b_1 .. b_dim in powers of eta, lowest first: b_{n+1,k} = b_{n,k-1} + (n eta + n - k) b_{n,k}."""
+    row: list[list[int]] = [[1]]
     for n in range(1, dim):
-        grown = [(n * eta + (n - k)) * row[k - 1] for k in range(1, n + 1)]
-        row = [grown[0], *[row[k - 2] + grown[k - 1] for k in range(2, n + 1)], one]
-    return row
+        grown = [[0] * (n + 1 - k) + [0] for k in range(1, n + 1)] + [[1]]
+        for k in range(1, n + 1):
+            for power, number in enumerate(row[k - 1]):
+                grown[k - 1][power] += (n - k) * number
+                grown[k - 1][power + 1] += n * number
+            for power, number in enumerate(row[k - 2] if k > 1 else []):
+                grown[k - 1][power] += number
+        row = grown
+    return tuple(tuple(polynomial) for polynomial in row)
+
+
+def _horner(coefficients: Sequence[int], x: Tensor) -> Tensor:
+    *lower, lead = coefficients
+    if not lower:
+        return torch.full_like(x, float(lead))
+    value = lead * x + lower[-1] if lower[-1] else lead * x
+    for number in reversed(lower[:-1]):
+        value = value * x + number if number else value * x
+    return value
+
+
+def _coefficients(eta: Tensor, dim: int) -> list[Tensor]:
+    """b_1 .. b_dim of P, all positive."""
+    return [_horner(polynomial, eta) for polynomial in _coefficient_table(dim)]
 
 
 def _coefficient_slopes(eta: Tensor, dim: int) -> list[Tensor]:
-    """Derivatives of :func:`_coefficients` in eta, by the derivative of the recurrence."""
-    one, zero = torch.ones_like(eta), torch.zeros_like(eta)
-    row, slope = [one], [zero]
-    for n in range(1, dim):
-        factor = [n * eta + (n - k) for k in range(1, n + 1)]
-        grown = [f * b for f, b in zip(factor, row, strict=True)]
-        grown_slope = [f * s + n * b for f, s, b in zip(factor, slope, row, strict=True)]
-        row = [grown[0], *[row[k - 2] + grown[k - 1] for k in range(2, n + 1)], one]
-        slope = [grown_slope[0], *[slope[k - 2] + grown_slope[k - 1] for k in range(2, n + 1)], zero]
-    return slope
+    """Derivatives of :func:`_coefficients` in eta; that of b_dim is zero and left out."""
+    slopes = [
+        [power * number for power, number in enumerate(polynomial) if power > 0]
+        for polynomial in _coefficient_table(dim)[:-1]
+    ]
+    return [_horner(slope, eta) for slope in slopes]
 
 
-def _polynomial(
-    eta: Tensor, w: Tensor, scale: Tensor, dim: int, slopes: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Q = P(w) / (w scale^(dim-1)), w dQ/dw and dQ/deta, where P = sum_k b_k w^k."""
-    coefficients = _coefficients(eta, dim)
-    a, inverse = w / scale, 1.0 / scale
-    value, by_w = torch.ones_like(w), torch.zeros_like(w)
-    factor = torch.ones_like(w)
-    for b in reversed(coefficients[:-1]):
-        factor = factor * inverse
-        by_w = by_w * a + value
-        value = value * a + b * factor
+def _polynomial(eta: Tensor, w: Tensor, dim: int, slopes: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Q = P(w)/w, w dQ/dw and dQ/deta, where P = sum_k b_k w^k, by Horner's scheme."""
+    if dim > _SINGLE_POWERS:
+        w = w.double()
+    *lower, _ = _coefficients(eta, dim)
+    value, by_w = w + lower[-1], torch.ones_like(w)
+    for b in reversed(lower[:-1]):
+        by_w = by_w * w + value
+        value = value * w + b
     if not slopes:
-        return value, by_w, by_w
-    by_eta, factor = torch.zeros_like(w), torch.ones_like(w)
-    for b in reversed(_coefficient_slopes(eta, dim)[:-1]):
-        factor = factor * inverse
-        by_eta = by_eta * a + b * factor
-    return value, by_w * a, by_eta
+        return value, value, value
+    by_lower = _coefficient_slopes(eta, dim)
+    by_eta = by_lower[-1].expand_as(w)
+    for b in reversed(by_lower[:-1]):
+        by_eta = by_eta * w + b
+    return value, by_w * w, by_eta
 
 
 def _log1mexp_of_log(log_w: Tensor) -> Tensor:
