@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from sklar.special import log1mexp, ndtri_log
+from sklar.special import log1mexp, log_expm1_ratio, log_neg_log1mexp, ndtri_log
 
 STIRLING = [[1.0], [1.0, 1.0], [1.0, 3.0, 1.0], [1.0, 7.0, 6.0, 1.0]]
 
@@ -32,40 +32,46 @@ def _outer_terms(eta: Tensor, log_w: Tensor, d: int) -> Tensor:
 
 
 def clayton(log_u: Tensor, theta: Tensor) -> Tensor:
-    d = log_u.shape[-1]
-    power = -theta * log_u
-    log_sum = torch.logsumexp(torch.cat([power, torch.log(torch.full_like(power[:, :1], d - 1.0))], -1), -1)
-    # 1 + sum(u^-theta - 1) = sum u^-theta - (d - 1)
-    log_sum = log_sum + torch.log1p(-2.0 * (d - 1.0) * torch.exp(-log_sum))
-    constant = sum(torch.log1p(k * theta) for k in range(d))
-    return constant - (1.0 + theta) * log_u.sum(-1) - (d + 1.0 / theta) * log_sum
+    d, x = log_u.shape[-1], -log_u
+    top, index = x.max(-1, keepdim=True)
+    share = x * torch.exp(theta * (x - top) + log_expm1_ratio(theta * x))
+    q = share.sum(-1) - share.gather(-1, index)[:, 0]
+    others = x.sum(-1) - top[:, 0]
+    constant = torch.log1p(torch.arange(1, d, dtype=log_u.dtype) * theta).sum()
+    log_rest = torch.log1p(theta * q)
+    return constant + others - log_rest / theta + theta * (x - top).sum(-1) - d * log_rest
 
 
 def frank(log_u: Tensor, theta: Tensor) -> Tensor:
-    d, u = log_u.shape[-1], log_u.exp()
+    d, u, s = log_u.shape[-1], log_u.exp(), -torch.expm1(log_u)
+    g = log_expm1_ratio(theta)
+    log_r = log_u + log_expm1_ratio(theta * u) - g
+    log_r_sf = -theta * u + s.log() + log_expm1_ratio(theta * s) - g
     log_p = torch.log(-torch.expm1(-theta))
-    log_h = torch.log(-torch.expm1(-theta * u)).sum(-1) - (d - 1) * log_p
+    log_h = log_p + log_r.sum(-1)
     h = log_h.exp()
-    eulerian = 1.0 if d == 2 else 1.0 + h
-    return (
-        (d - 1) * (theta.log() - log_p)
-        - theta * u.sum(-1)
-        + torch.log(torch.as_tensor(eulerian))
-        - d * torch.log1p(-h)
-    )
+    partial = torch.logsumexp(log_r_sf + log_r.cumsum(-1) - log_r, -1)
+    log_rest = torch.where(h < 0.5, torch.log1p(-h.clamp(max=0.5)), torch.logaddexp(-theta, log_p + partial))
+    log_eulerian = torch.zeros_like(h) if d == 2 else torch.log1p(h)
+    return -(d - 1) * g - theta * u.sum(-1) + log_eulerian - d * log_rest
 
 
 def joe(log_u: Tensor, theta: Tensor) -> Tensor:
     d, alpha = log_u.shape[-1], 1.0 / theta
     log_s = log1mexp(-log_u)
-    log_h = torch.log1p(-torch.exp(theta * log_s)).sum(-1)
-    log_rest = log1mexp(-log_h)
+    reach = torch.exp(theta.log() + log_neg_log1mexp(log_s))  # -theta log(1-u)
+    log_r = reach.log() + log_expm1_ratio(reach)
+    log_h = log_r.sum(-1)
+    top = log_s.max(-1, keepdim=True).values
+    excess = torch.logsumexp(theta * (log_s - top) + log_r.cumsum(-1) - log_r, -1)
+    log_rest = theta * top[:, 0] + excess
     terms = []
     for k in range(d):
         rising = sum((torch.log(i - alpha) for i in range(1, k + 1)), torch.zeros_like(alpha))
         terms.append(math.log(STIRLING[d - 1][k]) + rising + k * log_h + (d - 1 - k) * log_rest)
     series = torch.logsumexp(torch.stack(terms, -1), -1)
-    return (d - 1) * theta.log() + (theta - 1.0) * log_s.sum(-1) + (alpha - d) * log_rest + series
+    steep = theta * (log_s - top).sum(-1) - log_s.sum(-1) + top[:, 0]
+    return (d - 1) * theta.log() + steep - (d - alpha) * excess + series
 
 
 def amh(log_u: Tensor, theta: Tensor) -> Tensor:

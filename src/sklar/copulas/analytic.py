@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Size, Tensor
 
-from sklar.copulas.columns import Column
+from sklar.copulas.columns import Column, stacked
 
 _CHUNK = 16_384  # points that stay in the cache of one core while a kernel passes over them
 
@@ -21,14 +21,14 @@ class Slopes(NamedTuple):
 
     Attributes:
         parameters: In the order in which the kernel takes them, broadcastable to the value.
-        log_u: One per modality, of the value's shape.
-        log_sf: One per modality where log(1-u) was given. Each coordinate's derivative is split between the
+        log_u: One per modality, of the value's shape, or all of them stacked along a first axis.
+        log_sf: The same where log(1-u) was given. Each coordinate's derivative is split between the
             two logs: following both is following the point.
     """
 
     parameters: Sequence[Tensor]
-    log_u: Sequence[Tensor]
-    log_sf: Sequence[Tensor] = ()
+    log_u: Sequence[Tensor] | Tensor
+    log_sf: Sequence[Tensor] | Tensor = ()
 
 
 Kernel = Callable[[Sequence[Tensor], Sequence[Column], bool], tuple[Tensor, Slopes | None]]
@@ -54,11 +54,11 @@ def analytic_density(
 def density_of_columns(kernel: Kernel, parameters: Sequence[Tensor], columns: Sequence[Column]) -> Tensor:
     """The same from columns, whose shapes may differ and of which some may lack log(1-u)."""
     paired = any(column.log_sf is not None for column in columns)
-    log_u = torch.stack(torch.broadcast_tensors(*[column.log_u for column in columns]), dim=-1)  # type: ignore[no-untyped-call]
-    if not paired:
-        return analytic_density(kernel, parameters, log_u)
-    log_sf = torch.stack(torch.broadcast_tensors(*[column.survival() for column in columns]), dim=-1)  # type: ignore[no-untyped-call]
-    return analytic_density(kernel, parameters, log_u, log_sf)
+    if paired:
+        columns = [Column(column.log_u, column.survival()) for column in columns]
+    log_u, log_sf = stacked(columns)
+    axes = None if log_sf is None else log_sf.movedim(0, -1)
+    return analytic_density(kernel, parameters, log_u.movedim(0, -1), axes)
 
 
 class _Density(torch.autograd.Function):
@@ -100,8 +100,11 @@ def _evaluate(
     value, slopes = kernel(inputs[:n_parameters], columns, wanted)
     if slopes is None:
         return value, []
-    stacked = [torch.stack(tuple(part)) for part in (slopes.log_u, slopes.log_sf)[: len(logs)]]
-    return value, [*slopes.parameters, *stacked]
+    points = [
+        part if isinstance(part, Tensor) else torch.stack(tuple(part))
+        for part in (slopes.log_u, slopes.log_sf)[: len(logs)]
+    ]
+    return value, [*slopes.parameters, *points]
 
 
 def _in_chunks(

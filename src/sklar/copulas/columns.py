@@ -1,7 +1,9 @@
 """One modality's uniforms as a pair of logs."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from sklar.special import log1mexp
@@ -20,3 +22,24 @@ class Column(NamedTuple):
 
 Observed = Tensor | tuple[Tensor, Tensor]
 """A known modality: log u, or the pair (log u, log(1-u))."""
+
+
+def stacked(columns: Sequence[Column]) -> tuple[Tensor, Tensor | None]:
+    """(M, *batch) log u, and log(1-u) if every column has it: one operation then serves all modalities."""
+    survival = [column.log_sf for column in columns if column.log_sf is not None]
+    log_sf = _stack(survival) if len(survival) == len(columns) else None
+    return _stack([column.log_u for column in columns]), log_sf
+
+
+def _stack(values: Sequence[Tensor]) -> Tensor:
+    if any(value.shape != values[0].shape for value in values):
+        values = torch.broadcast_tensors(*values)  # type: ignore[no-untyped-call]
+    return torch.stack(tuple(values))
+
+
+def total(values: Sequence[Tensor]) -> Tensor:
+    """The sum of tensors; the builtin starts from a number, one operation more."""
+    result = values[0]
+    for value in values[1:]:
+        result = result + value
+    return result

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -12,7 +12,15 @@ from torch.distributions import constraints
 
 from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import OneParameter
-from sklar.copulas.columns import Column
+from sklar.copulas.columns import Column, total
+from sklar.copulas.frank_density import (
+    eulerian_numbers,
+    frank_kernel,
+    polynomial,
+    ratio,
+    size,
+    survival,
+)
 from sklar.copulas.quadrature import gauss_legendre
 from sklar.special import (
     anywhere,
@@ -23,8 +31,6 @@ from sklar.special import (
     log_neg_log1mexp,
     softplus,
 )
-
-_NEAR_ZERO = 1e-30  # theta = 0 becomes this: independence to the last digit, and 0/0 stays away
 
 
 class Frank(OneParameter):
@@ -54,16 +60,17 @@ class Frank(OneParameter):
         strength = torch.as_tensor(theta)
         if not strength.is_floating_point():
             strength = strength.to(torch.get_default_dtype())
-        allowed = torch.isfinite(strength) if dim == 2 else (strength >= 0) & torch.isfinite(strength)
-        if validate_args is not False and not bool(allowed.all()):
-            bad = strength.detach()[~allowed].flatten()[0].item()
-            raise ValueError(
-                f"Frank needs theta >= 0 (0 is independence) for {dim} modalities, got {bad:g}. "
-                "For two modalities any finite theta serves; among more, Gaussian has negative dependence."
-            )
+        if validate_args is not False:
+            _check_theta(strength.detach(), dim)
         super().__init__(strength, dim, validate_args)
-        self._negative = dim == 2 and anywhere(strength < 0)
-        self._size = _size(strength)
+
+    @cached_property
+    def _negative(self) -> bool:
+        return self.dim == 2 and anywhere(self.strength < 0)
+
+    @property  # not kept: the first to ask may be inside no_grad
+    def _size(self) -> Tensor:
+        return size(self.strength)
 
     @property
     def theta(self) -> Tensor:
@@ -114,8 +121,6 @@ class Frank(OneParameter):
             theta = theta * torch.rsqrt(1.0 - (theta / limit) ** 2)
         return theta.unsqueeze(-1)
 
-    # Density
-
     def parameters(self) -> dict[str, Tensor]:
         return {"theta": self.theta}
 
@@ -123,59 +128,21 @@ class Frank(OneParameter):
     def _kernel(
         cls, parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
-        (theta,) = parameters
-        a, d = _size(theta), len(columns)
-        flip = theta < 0 if d == 2 and anywhere(theta < 0) else None
-        points = [column.log_u.exp() for column in columns]
-        u = points if flip is None else [points[0], torch.where(flip, _survival(columns[1]), points[1])]
-        low = u[0].detach()  # a constant of any value gives the same 1 - h; this one keeps the tail above 1/2
-        for value in u[1:]:
-            low = torch.minimum(low, value.detach())
-        ratio = [_ratio(value, a) for value in u]
-        decay = [torch.exp(-a * (value - low)) for value in u]
-        floor = torch.exp(-a * (1.0 - low))
-        product, tail = ratio[0], decay[0]  # of the first modalities: prod r and (1 - prod r p) e^(a low)
-        for r, e in zip(ratio[1:], decay[1:], strict=True):
-            tail = tail + (e - floor) * product
-            product = product * r
-        log_density = -(d - 1) * exp_moment(a).log() - a * (_sum(u) - d * low) - d * torch.log(tail)
-        h = -torch.expm1(-a) * product
-        if d > 2:
-            log_density = log_density + _log_eulerian(d - 1, h)
-        if not slopes:
-            return log_density, None
-        pull = d / tail  # dlog c / dh, less e^(a low), which completes the decays
-        if d > 2:
-            pull = pull + _log_eulerian_slope(d - 1, h) * torch.exp(-a * low)
-        reach = [pull * e * other for e, other in zip(decay, _others(ratio), strict=True)]
-        by_a = (d - 1) * (exp_moment(a, 1) / exp_moment(a) - pull * floor * product)
-        by_a = by_a + _sum([value * (r - 1.0) for value, r in zip(u, reach, strict=True)])
-        by_point = [a * (r - 1.0) for r in reach]
-        if flip is not None:
-            sign = 1.0 - 2.0 * flip.to(a.dtype)
-            by_a, by_point[1] = by_a * sign, by_point[1] * sign
-        pairs = list(zip(by_point, points, strict=True))
-        if columns[0].log_sf is None:
-            return log_density, Slopes((by_a,), [slope * point for slope, point in pairs])
-        by_u = [torch.where(point < 0.5, slope * point, 0.0) for slope, point in pairs]
-        by_sf = [
-            torch.where(point < 0.5, 0.0, -slope * column.survival().exp())
-            for (slope, point), column in zip(pairs, columns, strict=True)
-        ]
-        return log_density, Slopes((by_a,), by_u, by_sf)
+        return frank_kernel(parameters, columns, slopes)
+
+    # Conditionals
 
     def _complement(self, u: Sequence[Tensor], s: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """H, and log(1-h) as -a low + log_b, from u and 1-u; every term is positive."""
         a, p = self._size, -torch.expm1(-self._size)
-        low = u[
-            0
-        ].detach()  # a constant of any value gives the same 1 - h; the smallest keeps log_b of order 1
+        # A constant of any value gives the same 1 - h; the smallest keeps log_b of order 1.
+        low = u[0].detach()
         for value in u[1:]:
             low = torch.minimum(low, value.detach())
-        product, tail = _ratio(u[0], a), torch.exp(-a * (u[0] - low)) * _ratio(s[0], a)
-        for value, survival in zip(u[1:], s[1:], strict=True):
-            tail = tail + torch.exp(-a * (value - low)) * _ratio(survival, a) * product
-            product = product * _ratio(value, a)
+        product, tail = ratio(u[0], a), torch.exp(-a * (u[0] - low)) * ratio(s[0], a)
+        for value, left in zip(u[1:], s[1:], strict=True):
+            tail = tail + torch.exp(-a * (value - low)) * ratio(left, a) * product
+            product = product * ratio(value, a)
         return p * product, torch.log(torch.exp(-a * (1.0 - low)) + p * tail), low
 
     def _reflect_last(self, columns: Sequence[Column]) -> list[Column]:
@@ -187,23 +154,21 @@ class Frank(OneParameter):
         turned = Column(torch.where(flip, survival, last.log_u), torch.where(flip, last.log_u, survival))
         return [*columns[:-1], turned]
 
-    # Conditionals
-
     def _log_h(self, target: Sequence[Column], given: Sequence[Column]) -> tuple[Tensor, Tensor]:
         if not given:
             return self._both_of_cdf(target)
         log_r, log_r_sf = self._log_ratios(target)
         z, log_z, log_z_sf = self._given(given)
         s = len(given)
-        numbers = _eulerian_numbers(s - 1)
-        total = _polynomial(numbers, z)
+        numbers = eulerian_numbers(s - 1)
+        whole = polynomial(numbers, z)
         odds = log_z - log_z_sf
         log_h = log_r - s * softplus(odds + log_r_sf)
         first_order = torch.log(torch.as_tensor(float(s))) + odds
         if s > 2:
-            moved = _sum([c * z**i * torch.expm1(i * log_r) for i, c in enumerate(numbers) if i > 0]) / total
+            moved = total([c * z**i * torch.expm1(i * log_r) for i, c in enumerate(numbers) if i > 0]) / whole
             log_h = log_h + torch.log1p(moved)
-            slope = _sum([i * c * z**i for i, c in enumerate(numbers) if i > 0]) / total
+            slope = total([i * c * z**i for i, c in enumerate(numbers) if i > 0]) / whole
             log_slope = torch.logaddexp(torch.log1p(slope), first_order)
         else:
             log_slope = softplus(first_order)
@@ -225,8 +190,8 @@ class Frank(OneParameter):
         """Z = (1-e^-a) prod r over the given modalities, as z, log z and log(1-z)."""
         given = self._reflect_last(given)
         a = self._size
-        z, log_b, low = self._complement([c.log_u.exp() for c in given], [_survival(c) for c in given])
-        log_z = log1mexp(a) + _sum([self._log_ratio(column)[0] for column in given])
+        z, log_b, low = self._complement([c.log_u.exp() for c in given], [survival(c) for c in given])
+        log_z = log1mexp(a) + total([self._log_ratio(column)[0] for column in given])
         return z, log_z, log_b - a * low
 
     def _log_ratio(self, column: Column) -> tuple[Tensor, Tensor]:
@@ -269,73 +234,19 @@ class Frank(OneParameter):
         for column in columns:  # log(e^{au} - 1), where u underflows too
             reach = a * column.log_u.exp()
             parts.append(column.log_u + log_a + log_expm1_ratio(reach) + reach)
-        below = log_log1pexp(_sum(parts) - log1mexp(a) - a) - log_a
+        below = log_log1pexp(total(parts) - log1mexp(a) - a) - log_a
         flip = self.strength < 0
         return torch.where(flip, below, log_c), torch.where(flip, log1mexp(-below), log_c_sf)
 
 
-def _size(theta: Tensor) -> Tensor:
-    """|theta|, with slope one at zero."""
-    return torch.where(theta < 0, -theta, theta) + _NEAR_ZERO * (theta == 0)
-
-
-def _ratio(part: Tensor, a: Tensor) -> Tensor:
-    """(1 - e^{-a part}) / (1 - e^-a), whose derivatives in a need the form that is smooth through zero."""
-    if torch.is_grad_enabled():
-        return part * exp_moment(a * part) / exp_moment(a)
-    return torch.expm1(-a * part) / torch.expm1(-a)
-
-
-def _others(values: Sequence[Tensor]) -> list[Tensor]:
-    """For each value the product of all the others, without a division."""
-    if len(values) == 2:
-        return [values[1], values[0]]
-    before, after = [torch.ones_like(values[0])], [torch.ones_like(values[0])]
-    for value in values[:-1]:
-        before.append(before[-1] * value)
-    for value in reversed(values[1:]):
-        after.append(after[-1] * value)
-    return [one * other for one, other in zip(before, reversed(after), strict=True)]
-
-
-def _survival(column: Column) -> Tensor:
-    return -torch.expm1(column.log_u) if column.log_sf is None else column.log_sf.exp()
-
-
-@lru_cache
-def _eulerian_numbers(n: int) -> tuple[float, ...]:
-    """Coefficients of the Eulerian polynomial A_n, from A_0 = 1."""
-    row = [1]
-    for size in range(2, n + 1):
-        row = [
-            (k + 1) * (row[k] if k < size - 1 else 0) + (size - k) * (row[k - 1] if k else 0)
-            for k in range(size)
-        ]
-    return tuple(float(value) for value in row)
-
-
-def _polynomial(coefficients: Sequence[float], z: Tensor) -> Tensor:
-    total = torch.full_like(z, coefficients[-1])
-    for value in reversed(coefficients[:-1]):
-        total = total * z + value
-    return total
-
-
-def _log_eulerian(n: int, z: Tensor) -> Tensor:
-    return torch.log(_polynomial(_eulerian_numbers(n), z))
-
-
-def _log_eulerian_slope(n: int, z: Tensor) -> Tensor:
-    numbers = _eulerian_numbers(n)
-    slope = tuple(power * number for power, number in enumerate(numbers) if power > 0)
-    return _polynomial(slope, z) / _polynomial(numbers, z)
-
-
-def _sum(values: Sequence[Tensor]) -> Tensor:
-    total = values[0]
-    for value in values[1:]:
-        total = total + value
-    return total
+def _check_theta(theta: Tensor, dim: int) -> None:
+    allowed = torch.isfinite(theta) if dim == 2 else (theta >= 0) & torch.isfinite(theta)
+    if not bool(allowed.all()):
+        raise ValueError(
+            f"Frank needs theta >= 0 (0 is independence) for {dim} modalities, got "
+            f"{theta[~allowed].flatten()[0].item():g}. "
+            "For two modalities any finite theta serves; among more, Gaussian has negative dependence."
+        )
 
 
 def _tau_of_theta(theta: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import OneParameter
-from sklar.copulas.columns import Column
+from sklar.copulas.columns import Column, stacked, total
 from sklar.special import log1mexp, log_neg_log, softplus
 
 _SINGLE_POWERS = 8  # up to this dimension w^dim is finite in single precision for log u = -10,000
@@ -121,30 +121,27 @@ class Gumbel(OneParameter):
     ) -> tuple[Tensor, Slopes | None]:
         (eta,) = parameters
         theta, d = 1.0 + eta, len(columns)
-        shifted, top, x_top, near_one = _shift(columns)
-        power = [torch.exp(theta * value) for value in shifted]
-        total = _sum(power)
-        log_total = torch.log(total)
+        log_u, log_sf = stacked(columns)
+        shifted, top, x_top, near_one = _shift(log_u, log_sf)
+        power = torch.exp(theta * shifted)
+        whole = total(power.unbind(0))
+        log_total = torch.log(whole)
         log_w = log_total / theta  # less log x_top
         w = x_top * torch.exp(log_w)
         poly, by_log_w, by_eta = _polynomial(eta, w, d, slopes)
-        spread = _sum(shifted)
+        spread = total(shifted.unbind(0))
         value = eta * spread + log_total * (1.0 / theta - d) - (d - 1) * top
-        value = value + torch.log(poly) - (_sum([column.log_u for column in columns]) + w)
+        value = value + torch.log(poly) - (total(log_u.unbind(0)) + w)
         if not slopes:
             return value, None
         growth = 1.0 - w + by_log_w / poly  # dlog(P e^-w) / dlog w
-        middle = _sum([p * x for p, x in zip(power, shifted, strict=True)]) / total
+        middle = total((power * shifted).unbind(0)) / whole
         by_theta = spread - d * middle + growth * (middle - log_w) / theta + by_eta / poly
-        pull = (growth - d * theta) / total
-        by_log_x = [eta + (pull * p - column.log_u) for p, column in zip(power, columns, strict=True)]
+        by_log_x = (growth - d * theta) / whole * power - log_u + eta
         if near_one is None:
-            by_u = [slope / column.log_u for slope, column in zip(by_log_x, columns, strict=True)]
-            return value, Slopes((by_theta,), by_u)
-        pairs = list(zip(by_log_x, columns, near_one, strict=True))
-        by_u = [torch.where(near, 0.0, slope / torch.where(near, 1.0, c.log_u)) for slope, c, near in pairs]
-        by_sf = [torch.where(near, slope, 0.0) for slope, _, near in pairs]
-        return value, Slopes((by_theta,), by_u, by_sf)
+            return value, Slopes((by_theta,), by_log_x / log_u)
+        by_u = torch.where(near_one, 0.0, by_log_x / torch.where(near_one, 1.0, log_u))
+        return value, Slopes((by_theta,), by_u, torch.where(near_one, by_log_x, 0.0))
 
     def _boundary_limit(self, columns: Sequence[Column]) -> Tensor:
         limit = super()._boundary_limit(columns)
@@ -152,11 +149,11 @@ class Gumbel(OneParameter):
 
     def _log_terms(self, log_w: Tensor, dim: int) -> Tensor:
         """Log P(w), where w itself may underflow."""
-        total = dim * log_w
+        log_poly = dim * log_w
         for k, b in enumerate(_coefficients(self.eta, dim)[:-1], 1):
             log_b = torch.where(b > 0, torch.log(torch.where(b > 0, b, 1.0)), -torch.inf)
-            total = torch.logaddexp(total, log_b + k * log_w)
-        return total
+            log_poly = torch.logaddexp(log_poly, log_b + k * log_w)
+        return log_poly
 
     def _log_h(self, target: Sequence[Column], given: Sequence[Column]) -> tuple[Tensor, Tensor]:
         log_t = self._log_t(target)
@@ -168,7 +165,7 @@ class Gumbel(OneParameter):
         ratio, log_w = log_t - log_t_given, log_t_given / theta
         delta, w = softplus(ratio) / theta, torch.exp(log_w)
         weights = self._polynomial_weights(w, s)
-        moved = _sum([weight * torch.expm1(-(s - k) * delta) for k, weight in enumerate(weights, 1)])
+        moved = total([weight * torch.expm1(-(s - k) * delta) for k, weight in enumerate(weights, 1)])
         cancels = moved < -0.5  # the ratio of polynomials is small, and one plus the move has no digits
         log_ratio = torch.where(
             cancels,
@@ -178,7 +175,7 @@ class Gumbel(OneParameter):
         grown = torch.exp(log_w + delta) * -torch.expm1(-delta)  # w expm1(delta), where w underflows too
         log_h = -grown - s * eta * delta + log_ratio
         # To first order in delta, -log h = 1 - h; this is what remains when delta itself underflows.
-        slope = w + s * eta + _sum([(s - k) * weight for k, weight in enumerate(weights, 1)])
+        slope = w + s * eta + total([(s - k) * weight for k, weight in enumerate(weights, 1)])
         underflown = delta < torch.finfo(delta.dtype).eps
         log_h_sf = torch.where(
             underflown,
@@ -191,8 +188,8 @@ class Gumbel(OneParameter):
         """Log of sum_j x_j^theta."""
         if len(columns) == 1:
             return self.theta * log_neg_log(*columns[0])
-        shifted, top, *_ = _shift(columns)
-        return self.theta * top + torch.log(_sum([torch.exp(self.theta * value) for value in shifted]))
+        shifted, top, *_ = _shift(*stacked(columns))
+        return self.theta * top + torch.log(total(torch.exp(self.theta * shifted).unbind(0)))
 
     def _polynomial_weights(self, w: Tensor, dim: int) -> list[Tensor]:
         """The shares b_k w^k / P(w), k = 1 .. dim."""
@@ -200,8 +197,8 @@ class Gumbel(OneParameter):
         a, inverse = w / scale, 1.0 / scale
         coefficients = _coefficients(self.eta, dim)
         terms = [b * a ** (k - 1) * inverse ** (dim - k) for k, b in enumerate(coefficients, 1)]
-        total = _sum(terms)
-        return [term / total for term in terms]
+        whole = total(terms)
+        return [term / whole for term in terms]
 
 
 @lru_cache
@@ -268,38 +265,21 @@ def _log1mexp_of_log(log_w: Tensor) -> Tensor:
     return torch.where(tiny, log_w, log1mexp(torch.exp(torch.where(tiny, 0.0, log_w))))
 
 
-def _shift(columns: Sequence[Column]) -> tuple[list[Tensor], Tensor, Tensor, list[Tensor] | None]:
+def _shift(log_u: Tensor, log_sf: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """log(x_j / x_top) for x = -log u, log x_top and x_top, the largest x; where x underflows, if told.
 
     The quotient comes before the logarithm: log x_j - log x_top would lose the digits that w - sum x needs.
     x_top is a constant without gradient, since any constant gives the same value and derivatives.
     """
-    x = [-column.log_u for column in columns]
-    x_top = x[0].detach()
-    for value in x[1:]:
-        x_top = torch.maximum(x_top, value.detach())
-    kind = torch.finfo(x_top.dtype)
+    x = -log_u
+    kind = torch.finfo(x.dtype)
     # On the boundary of the cube it is zero or infinite; these bounds only keep its rows apart from the rest.
-    x_top = x_top.clamp(kind.tiny, kind.max)
+    x_top = x.detach().amax(0).clamp(kind.tiny, kind.max)
     top = torch.log(x_top)
-    survival = [column.log_sf for column in columns if column.log_sf is not None]
-    if len(survival) < len(columns):
-        return [torch.log(value / x_top) for value in x], top, x_top, None
-    highest = survival[0].detach()
-    for value in survival[1:]:
-        highest = torch.maximum(highest, value.detach())
-    top = torch.where(x_top < kind.eps, highest.clamp(min=-1e30), top)
+    if log_sf is None:
+        return torch.log(x / x_top), top, x_top, None
+    top = torch.where(x_top < kind.eps, log_sf.detach().amax(0).clamp(min=-1e30), top)
     x_top = torch.where(x_top < kind.eps, torch.exp(top), x_top)
-    shifted = []
-    near_one = [value < kind.eps for value in x]  # there -log u is 1 - u to the last digit, but underflows
-    for value, log_sf, near in zip(x, survival, near_one, strict=True):
-        quotient = torch.where(near, 1.0, value) / torch.where(near, 1.0, x_top)
-        shifted.append(torch.where(near, log_sf - top, torch.log(quotient)))
-    return shifted, top, x_top, near_one
-
-
-def _sum(values: Sequence[Tensor]) -> Tensor:
-    total = values[0]
-    for value in values[1:]:
-        total = total + value
-    return total
+    near_one = x < kind.eps  # there -log u is 1 - u to the last digit, but underflows
+    quotient = torch.where(near_one, 1.0, x) / torch.where(near_one, 1.0, x_top)
+    return torch.where(near_one, log_sf - top, torch.log(quotient)), top, x_top, near_one
