@@ -83,6 +83,13 @@ def bounds(dtype: torch.dtype, log_u: torch.Tensor) -> tuple[float, torch.Tensor
 
 
 GROUPS = groups()
+
+
+def inside(key: str) -> list[dict]:
+    """Outside the support only the density is published: it is zero."""
+    return [entry for entry in GROUPS[key] if entry["log_pdf"] != "-inf"]
+
+
 BOTH = [pytest.param(torch.float64, id="float64"), pytest.param(torch.float32, id="float32")]
 
 
@@ -102,7 +109,7 @@ def test_log_density(key: str, dtype: torch.dtype):
 @pytest.mark.parametrize("dtype", BOTH)
 @pytest.mark.parametrize("key", GROUPS)
 def test_derivatives_of_the_log_density(key: str, dtype: torch.dtype):
-    entries = GROUPS[key]
+    entries = inside(key)
     copula, parameters = build(entries, dtype)
     log_u = coordinates(entries, "log_u", dtype).requires_grad_()
     tolerance = 1e-10 if dtype == torch.float64 else 1e-3
@@ -115,7 +122,7 @@ def test_derivatives_of_the_log_density(key: str, dtype: torch.dtype):
 @pytest.mark.parametrize("dtype", BOTH)
 @pytest.mark.parametrize("key", GROUPS)
 def test_log_cdf(key: str, dtype: torch.dtype):
-    entries = GROUPS[key]
+    entries = inside(key)
     copula, _ = build(entries, dtype)
     log_u = coordinates(entries, "log_u", dtype)
     tolerance, scale = bounds(dtype, log_u)
@@ -129,7 +136,7 @@ def test_log_cdf(key: str, dtype: torch.dtype):
 @pytest.mark.parametrize("dtype", BOTH)
 @pytest.mark.parametrize("key", GROUPS)
 def test_conditional_cdf(key: str, dtype: torch.dtype):
-    entries = GROUPS[key]
+    entries = inside(key)
     copula, _ = build(entries, dtype)
     log_u = coordinates(entries, "log_u", dtype)
     tolerance, scale = bounds(dtype, log_u)

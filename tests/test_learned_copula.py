@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sklar.copulas import FAMILIES, Frank, Gaussian, Gumbel, Independence, LearnedCopula
+from sklar.copulas import FAMILIES, Clayton, Frank, Gaussian, Gumbel, Independence, LearnedCopula
 
 LEARNABLE = [name for name, kind in FAMILIES.items() if kind.tau_range[1] > 0]
 
@@ -93,6 +93,9 @@ def test_unknown_family_is_named():
         (lambda: Gumbel(), "theta or eta"),
         (lambda: Gumbel(2.0, dim=1), "dim >= 2"),
         (lambda: Gumbel.from_tau(-0.2, 2), "negative dependence.*Gaussian"),
+        (lambda: Clayton(-0.1, dim=3), r"theta >= 0 .* for 3 modalities, got -0\.1.*Gaussian"),
+        (lambda: Clayton(-1.0), "theta > -1 serves"),
+        (lambda: Clayton.from_tau(-0.2, 3), "Gaussian"),
         (lambda: Frank(-2.0, dim=3), r"theta >= 0 .* for 3 modalities, got -2.*Gaussian"),
         (lambda: Frank(float("inf")), "got inf"),
         (lambda: Frank.from_tau(1.0, 2), "between -1 and 1"),

@@ -36,6 +36,31 @@ FUNCTIONS = {
         lambda x: mp.log(-mp.expm1(-x) / x),
         (0.01, 0.99, 1.01, 20.0, 80.0, -0.01, -0.3, -3.0, -80.0),
     ),
+    "log1mexp-of-log": (
+        special.log1mexp_of_log,
+        lambda a: mp.log(-mp.expm1(-mp.exp(a))),
+        (-12.0, -3.0, -0.1, 1.0, 3.0),
+    ),
+    "log1p-moment-0": (
+        special.log1p_moment,
+        lambda y: mp.log1p(y) / y,
+        (1e-6, 0.1, 0.24, 0.26, 3.0, 1e4, -0.1, -0.16, -0.17, -0.9, -0.999),
+    ),
+    "log1p-moment-1": (
+        lambda y: special.log1p_moment(y, 1),
+        lambda y: (mp.log1p(y) - y / (1 + y)) / y**2,
+        (1e-6, 0.1, 0.24, 0.26, 3.0, 1e4, -0.1, -0.16, -0.17, -0.9),
+    ),
+    "log-log1p-ratio": (
+        lambda a: special.log_log1p_ratio(torch.full_like(a, 0.25), a),
+        lambda a: mp.log(mp.log1p(mp.exp(a) / 4) * 4),
+        (-50.0, -3.0, 0.5, 1.38, 1.39, 5.0, 90.0),
+    ),
+    "log-log1p-ratio-in-theta": (
+        lambda theta: special.log_log1p_ratio(theta, torch.full_like(theta, 0.5)),
+        lambda theta: mp.log(mp.log1p(theta * mp.exp(0.5)) / theta),
+        (1e-9, 0.1, 0.6, 0.7, 30.0),
+    ),
     "log-neg-log1mexp": (
         special.log_neg_log1mexp,
         lambda a: mp.log(-mp.log1p(-mp.exp(a))),
@@ -97,6 +122,7 @@ def test_ends_are_limits():
     ends = torch.tensor([-torch.inf, 0.0], dtype=torch.float64)
     assert special.ndtri_log(ends).tolist() == [-torch.inf, torch.inf]
     assert special.log1mexp(torch.tensor([0.0, torch.inf])).tolist() == [-torch.inf, 0.0]
+    assert special.log1mexp_of_log(torch.tensor(-500.0)) == -500.0
     assert special.exp_moment(torch.tensor(0.0)) == 1.0
     assert special.log_expm1_ratio(torch.tensor(0.0)) == 0.0
 

@@ -63,6 +63,12 @@ class _Log1mExp(torch.autograd.Function):
         return grad / torch.expm1(x)
 
 
+def log1mexp_of_log(log_x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    r"""$\log(1 - e^{-x})$ from $\log x$, also where $x$ underflows."""
+    tiny = log_x < -40.0
+    return torch.where(tiny, log_x, log1mexp(torch.exp(torch.where(tiny, 0.0, log_x))))
+
+
 def exp_moment(x: Float[Tensor, "*shape"], order: int = 0) -> Float[Tensor, "*shape"]:
     r"""$E_k(x) = \int_0^1 t^k e^{-xt} dt$ for $x \ge 0$; $E_0(x) = (1 - e^{-x})/x$ and $E_k' = -E_{k+1}$.
 
@@ -101,6 +107,39 @@ def _exp_moment_series(x: Tensor, order: int) -> Tensor:
     return torch.exp(-x) * total / (order + 1)
 
 
+def log1p_moment(y: Float[Tensor, "*shape"], order: int = 0) -> Float[Tensor, "*shape"]:
+    r"""$L_k(y) = \int_0^1 t^k (1 + yt)^{-k-1} dt$ for $y > -1$; $L_0 = \log(1+y)/y$.
+
+    Smooth through zero like :func:`exp_moment`; $L_k' = -(k+1) L_{k+1}$.
+    """
+    value: Tensor = _Log1pMoment.apply(y, order)  # type: ignore[no-untyped-call]
+    return value
+
+
+class _Log1pMoment(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, order: int) -> Tensor:
+        ctx.save_for_backward(y)
+        ctx.order = order
+        share = y / (1.0 + y)
+        small = share.abs() < 0.2
+        away = torch.where(small, 1.0, y)
+        closed = torch.log1p(away) / away
+        for k in range(1, order + 1):
+            closed = (closed - (1.0 + away) ** -k / k) / away
+        # (1 - z)^(k+1) sum_n z^n / (n + k + 1) at z = y / (1 + y)
+        z = torch.where(small, share, 0.0)
+        series = torch.zeros_like(z)
+        for n in range(10 if y.dtype == torch.float32 else 23, -1, -1):
+            series = series * z + 1.0 / (n + order + 1)
+        return torch.where(small, (1.0 - z) ** (order + 1) * series, closed)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (y,) = ctx.saved_tensors
+        return -(ctx.order + 1) * grad * log1p_moment(y, ctx.order + 1), None
+
+
 def log_expm1_ratio(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     r"""$g(x) = \log((1 - e^{-x})/x)$ for any real $x$, smooth through zero; $g(-x) = x + g(x)$."""
     negative = x < 0
@@ -123,6 +162,17 @@ def log_neg_log1mexp(log_sf: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]
     tiny = log_sf < _TINY_LOG[log_sf.dtype]
     plain = torch.log(-log1mexp(-torch.where(tiny, -1.0, log_sf)))
     return torch.where(tiny, log_sf + 0.5 * log_sf.exp(), plain)
+
+
+def log_log1p_ratio(
+    theta: Float[Tensor, "*shape"], log_r: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    r"""$\log(\log(1 + \theta r)/\theta)$ from $\log r$, for $\theta \ge 0$, smooth through zero."""
+    small = log_r.detach() + torch.log(theta.detach()) < 0.0
+    plain = log_r + torch.log(log1p_moment(theta * torch.exp(torch.where(small, log_r, -torch.inf))))
+    log_theta = torch.log(torch.where(small, 1.0, theta))
+    away = torch.log(softplus(torch.where(small, 0.0, log_r) + log_theta)) - log_theta
+    return torch.where(small, plain, away)
 
 
 def log_log1pexp(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

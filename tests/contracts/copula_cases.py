@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sklar.copulas import FAMILIES, Copula, Frank, Gaussian, Gumbel
+from sklar.copulas import FAMILIES, Clayton, Copula, Frank, Gaussian, Gumbel
 
 SHARES = (0.1, 0.4, 0.85)  # of the family's largest Kendall's tau
 
@@ -47,6 +47,10 @@ def unequal() -> dict[str, Copula]:
         "gaussian-negative": Gaussian.from_tau(torch.tensor(-0.4, **double), 2),
         "frank-negative": Frank(torch.tensor(-8.0, **double)),
         "frank-faint": Frank(torch.tensor(1e-6, **double), dim=3),
+        "clayton-negative": Clayton(torch.tensor(-0.2, **double)),
+        "clayton-none": Clayton(torch.tensor(0.0, **double)),
+        "clayton-faint": Clayton(torch.tensor(1e-6, **double), dim=3),
+        "clayton-steep": Clayton(torch.tensor(60.0, **double), dim=3),
         "gumbel-faint": Gumbel(eta=torch.tensor(1e-6, **double), dim=3),
         "gumbel-steep": Gumbel(torch.tensor(30.0, **double), dim=3),
     }

@@ -5,6 +5,7 @@ tests then run on it.
 """
 
 from sklar.copulas.base import Copula
+from sklar.copulas.clayton import Clayton
 from sklar.copulas.conditional import ConditionalCopula
 from sklar.copulas.fitting import pseudo_observations
 from sklar.copulas.frank import Frank
@@ -14,11 +15,12 @@ from sklar.copulas.independence import Independence
 from sklar.copulas.learned import LearnedCopula
 
 FAMILIES: dict[str, type[Copula]] = {
-    family.name: family for family in (Independence, Gumbel, Frank, Gaussian)
+    family.name: family for family in (Independence, Gumbel, Clayton, Frank, Gaussian)
 }
 
 __all__ = [
     "FAMILIES",
+    "Clayton",
     "ConditionalCopula",
     "Copula",
     "Frank",

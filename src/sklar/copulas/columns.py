@@ -43,3 +43,16 @@ def total(values: Sequence[Tensor]) -> Tensor:
     for value in values[1:]:
         result = result + value
     return result
+
+
+def largest_first(values: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """The largest value at each point, and the others in no particular order."""
+    largest, others = values[0], []
+    for value in values[1:]:
+        if torch.is_grad_enabled():  # maximum would halve gradients where two are equal, and lose curvature
+            above = value > largest
+            largest, other = torch.where(above, value, largest), torch.where(above, largest, value)
+        else:
+            largest, other = torch.maximum(largest, value), torch.minimum(largest, value)
+        others.append(other)
+    return largest, others

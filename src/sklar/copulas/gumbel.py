@@ -13,7 +13,7 @@ from torch.distributions import constraints
 from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import OneParameter
 from sklar.copulas.columns import Column, stacked, total
-from sklar.special import log1mexp, log_neg_log, softplus
+from sklar.special import log1mexp, log1mexp_of_log, log_neg_log, softplus
 
 _SINGLE_POWERS = 8  # up to this dimension w^dim is finite in single precision for log u = -10,000
 
@@ -159,7 +159,7 @@ class Gumbel(OneParameter):
         log_t = self._log_t(target)
         if not given:
             log_h = -torch.exp(log_t / self.theta)
-            return log_h, _log1mexp_of_log(log_t / self.theta)
+            return log_h, log1mexp_of_log(log_t / self.theta)
         eta, theta, s = self.eta, self.theta, len(given)
         log_t_given = self._log_t(given)
         ratio, log_w = log_t - log_t_given, log_t_given / theta
@@ -257,12 +257,6 @@ def _polynomial(eta: Tensor, w: Tensor, dim: int, slopes: bool) -> tuple[Tensor,
     for b in reversed(by_lower[:-1]):
         by_eta = by_eta * w + b
     return value, by_w * w, by_eta
-
-
-def _log1mexp_of_log(log_w: Tensor) -> Tensor:
-    """log(1 - exp(-w)) from log w, also where w underflows."""
-    tiny = log_w < -40.0
-    return torch.where(tiny, log_w, log1mexp(torch.exp(torch.where(tiny, 0.0, log_w))))
 
 
 def _shift(log_u: Tensor, log_sf: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
