@@ -28,6 +28,7 @@ from sklar.training.reference import REFERENCES
 FILES = {
     "best.safetensors",
     "config.yaml",
+    "copulas.json",
     "data.json",
     "env.json",
     "history.csv",
@@ -164,7 +165,8 @@ def test_a_run_that_is_interrupted_and_resumed_equals_one_that_is_not(
     one, other = (load_file(run.path / "best.safetensors") for run in (finished, resumed))
     for name, value in one.items():
         torch.testing.assert_close(other[name], value, rtol=0, atol=0, msg=name)
-    assert (finished.path / "history.csv").read_text() == (resumed.path / "history.csv").read_text()
+    for name in ("history.csv", "copulas.json"):
+        assert (finished.path / name).read_text() == (resumed.path / name).read_text()
     np.testing.assert_array_equal(
         finished.predictions("test").probability, resumed.predictions("test").probability
     )

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
 from sklar.errors import DataError
+
+if TYPE_CHECKING:
+    from sklar.copulas import Copula
 
 REACH = 3.2
 """Half the width of the picture, in standard normal units: 99.9 % of each margin."""
@@ -31,24 +34,31 @@ def densities(copula: Mapping[str, Any], points: int = 81) -> dict[tuple[str, st
     }
 
 
-def _pair_density(
-    copula: Mapping[str, Any], pair: tuple[int, int], u: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def fitted(copula: Mapping[str, Any]) -> "Copula":
+    """The copula of a family's name and parameters, as metrics.json and copulas.json hold them."""
     import torch
 
     from sklar.copulas import FAMILIES
 
-    family, size = copula["family"], len(copula["modalities"])
+    family = copula["family"]
     if family not in FAMILIES:
         raise DataError(f"metrics.json names the copula {family!r}; known are {', '.join(sorted(FAMILIES))}")
     parameters = {
         name: torch.as_tensor(value, dtype=torch.float64) for name, value in copula["parameters"].items()
     }
-    extent = {} if "correlation" in parameters else {"dim": size}
+    extent = {} if "correlation" in parameters else {"dim": len(copula["modalities"])}
     # Any: each family names its own parameters
     make: Any = FAMILIES[family]
-    fitted = make(**parameters, **extent)
-    both = fitted if size == 2 else fitted.marginal(pair)
+    built: Copula = make(**parameters, **extent)
+    return built
+
+
+def _pair_density(
+    copula: Mapping[str, Any], pair: tuple[int, int], u: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    import torch
+
+    both = fitted(copula).marginal(pair)
     batch = tuple(both.batch_shape)
     points = torch.from_numpy(u).reshape(*u.shape[:-1], *(1 for _ in batch), 2)
     density = both.log_prob(points).exp().reshape(*u.shape[:-1], -1).mean(-1)

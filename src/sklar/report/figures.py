@@ -21,7 +21,7 @@ ACCENT = "#0072b2"
 """Of the reference model. With PALETTE from Okabe and Ito (2008), told apart by colour-blind readers."""
 PALETTE = ("#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (2.5, 1.2)), (0, (5, 1.2, 1.2, 1.2)), (0, (1, 1)))
-_STYLE: Any = {
+STYLE: Any = {
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.7,
@@ -61,40 +61,40 @@ _PER_MODALITY = (
 
 def roc(curves: Mapping[str, Curve]) -> str:
     """ROC curves; the first model is the reference."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _square()
         axes.plot([0, 1], [0, 1], color=RULE, linewidth=1)
-        for (model, curve), look in zip(curves.items(), _looks(), strict=False):
+        for (model, curve), look in zip(curves.items(), looks(), strict=False):
             axes.plot(curve.x, curve.y, label=display(model), **look)
         axes.set(xlabel="False positive rate", ylabel="True positive rate", title="ROC")
         axes.legend(loc="lower right")
-        return _svg(figure, "roc")
+        return svg(figure, "roc")
 
 
 def precision_recall(curves: Mapping[str, Curve], prevalence: float) -> str:
     """Precision against recall, with the prevalence that a useless model reaches."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _square()
         axes.axhline(prevalence, color=RULE, linewidth=1)
         axes.annotate(f"prevalence {prevalence:.1%}", (0.01, prevalence), (0, 3), color=FAINT,
                       fontsize=7.5, textcoords="offset points")  # fmt: skip
-        for (model, curve), look in zip(curves.items(), _looks(), strict=False):
+        for (model, curve), look in zip(curves.items(), looks(), strict=False):
             axes.step(curve.x, curve.y, where="pre", label=display(model), **look)
         axes.set(xlabel="Recall", ylabel="Precision", title="Precision and recall")
         axes.legend(loc="upper right")
-        return _svg(figure, "precision-recall")
+        return svg(figure, "precision-recall")
 
 
 def reliability(
     curves: Mapping[str, Reliability], probability: NDArray[np.float64], y: NDArray[np.int64]
 ) -> str:
     """Observed against predicted risk, beside the reference's predictions (N,) by outcome."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 4.0))
         axes, beside = figure.subplots(1, 2)
         top = 1.05 * max(max(c.predicted.max(), c.observed.max()) for c in curves.values())
         axes.plot([0, top], [0, top], color=RULE, linewidth=1)
-        for (model, curve), look in zip(curves.items(), _looks(), strict=False):
+        for (model, curve), look in zip(curves.items(), looks(), strict=False):
             axes.plot(curve.predicted, curve.observed, marker="o", markersize=4, label=display(model), **look)
         axes.set(xlim=(0, top), ylim=(0, top), ylabel="Observed risk", title="Reliability")
         bins = np.linspace(0, probability.max(), 31)
@@ -109,12 +109,12 @@ def reliability(
             panel.legend()
             panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        return _svg(figure, "reliability")
+        return svg(figure, "reliability")
 
 
 def forest(rows: Sequence[Row], reference: str, metric: str) -> str:
     """A metric of each model with its interval, beside its difference to the reference."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 0.9 + 0.29 * len(rows)))
         values, differences = figure.subplots(1, 2, sharey=True)
         label = METRICS[metric].label
@@ -136,12 +136,12 @@ def forest(rows: Sequence[Row], reference: str, metric: str) -> str:
             axes.set_axisbelow(True)
             axes.spines["left"].set_visible(False)
             axes.tick_params(axis="y", length=0)
-        return _svg(figure, f"forest-{metric.replace('_', '-')}")
+        return svg(figure, f"forest-{metric.replace('_', '-')}")
 
 
 def presence(patterns: Sequence[Pattern], modalities: Sequence[str]) -> str:
     """How often each pattern of present modalities occurs among the test rows, most frequent first."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         width = 2.2 + 0.62 * max(len(patterns), 3)
         figure = Figure(figsize=(width, 1.9 + 0.28 * len(modalities)))
         bars, dots = figure.subplots(2, 1, sharex=True, height_ratios=(4, 0.8 * len(modalities)))
@@ -167,7 +167,7 @@ def presence(patterns: Sequence[Pattern], modalities: Sequence[str]) -> str:
         for side in ("left", "bottom"):
             dots.spines[side].set_visible(False)
         dots.tick_params(axis="y", length=0)
-        return _svg(figure, "presence")
+        return svg(figure, "presence")
 
 
 def training(history: Mapping[str, NDArray[np.float64]]) -> str:
@@ -185,13 +185,13 @@ def training(history: Mapping[str, NDArray[np.float64]]) -> str:
         return ""
     columns = min(3, len(panels))
     height = -(-len(panels) // columns)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.9 * columns, 2.3 * height))
         grid = figure.subplots(height, columns, squeeze=False).ravel()
         first = next(iter(history.values()))
         epochs = history.get("epoch", np.arange(len(first), dtype=np.float64))
         for axes, (title, lines) in zip(grid, panels, strict=False):
-            for (column, name), look in zip(lines.items(), _looks(), strict=False):
+            for (column, name), look in zip(lines.items(), looks(), strict=False):
                 kept = np.isfinite(history[column])
                 marker = "o" if kept.sum() == 1 else None
                 axes.plot(epochs[kept], history[column][kept], marker=marker, label=name, **look)
@@ -200,14 +200,14 @@ def training(history: Mapping[str, NDArray[np.float64]]) -> str:
             axes.legend()
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
-        return _svg(figure, "training")
+        return svg(figure, "training")
 
 
 def contours(densities: Mapping[tuple[str, str], NDArray[np.float64]]) -> str:
     """Contours of the fitted copula under standard normal margins, one panel for each pair."""
     columns = min(3, len(densities))
     height = -(-len(densities) // columns)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.9 * columns, 2.9 * height))
         grid = figure.subplots(height, columns, squeeze=False).ravel()
         for axes, ((first, second), density) in zip(grid, densities.items(), strict=False):
@@ -218,7 +218,7 @@ def contours(densities: Mapping[tuple[str, str], NDArray[np.float64]]) -> str:
             axes.set(xlabel=first, ylabel=second, aspect="equal", xticks=(-2, 0, 2), yticks=(-2, 0, 2))
         for axes in grid[len(densities) :]:
             axes.set_visible(False)
-        return _svg(figure, "copula")
+        return svg(figure, "copula")
 
 
 def _square() -> tuple[Figure, Axes]:
@@ -230,7 +230,7 @@ def _square() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _looks() -> list[dict[str, Any]]:
+def looks() -> list[dict[str, Any]]:
     """Colour and dash of each line; the first, the reference's, is solid, heavy and on top."""
     colours = (ACCENT, *PALETTE)
     return [
@@ -253,7 +253,7 @@ def _recorded(history: Mapping[str, NDArray[np.float64]], column: str) -> bool:
     return column in history and bool(np.isfinite(history[column]).any())
 
 
-def _svg(figure: Figure, name: str) -> str:
+def svg(figure: Figure, name: str) -> str:
     """The figure as an ``svg`` element whose ids start with ``name``, so that figures share a page."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any, final
 
@@ -12,7 +13,7 @@ from safetensors.torch import save
 from sklar.models import FusionModel
 
 MONITOR = "valid_auroc"
-LAST, BEST, HISTORY = "last.ckpt", "best.safetensors", "history.csv"
+LAST, BEST, HISTORY, COPULAS = "last.ckpt", "best.safetensors", "history.csv", "copulas.json"
 
 
 def write(path: Path, content: bytes) -> None:
@@ -27,7 +28,7 @@ class Keeper(Checkpoint):
     """Keeps the history, the state after the last epoch and the weights of the best one.
 
     Best is the highest validation AUROC. Its own state travels in the checkpoint, so that a resumed run
-    continues the same history.
+    continues the same history. Of models that learn a copula it also keeps the parameters of every epoch.
 
     Args:
         folder: The run folder.
@@ -38,6 +39,7 @@ class Keeper(Checkpoint):
         self.folder = folder
         self.model = model
         self.history: list[dict[str, float]] = []
+        self.copulas: list[dict[str, Any]] = []
         self.best_epoch = -1
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -50,18 +52,30 @@ class Keeper(Checkpoint):
             weights = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
             write(self.folder / BEST, save(weights))
         write(self.folder / HISTORY, self._csv())
+        self._keep_copula(trainer.current_epoch)
         temporary = self.folder / f".{LAST}.partial"
         trainer.save_checkpoint(temporary)
         temporary.replace(self.folder / LAST)
 
     def state_dict(self) -> dict[str, Any]:
-        """History and best epoch, as plain values."""
-        return {"history": self.history, "best_epoch": self.best_epoch}
+        """History, copulas and best epoch, as plain values."""
+        return {"history": self.history, "copulas": self.copulas, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         self.history = list(state_dict["history"])
+        self.copulas = list(state_dict["copulas"])
         self.best_epoch = state_dict["best_epoch"]
+
+    def _keep_copula(self, epoch: int) -> None:
+        joint = self.model.joint
+        if joint is None:
+            return
+        parameters = joint.copula().parameters()
+        values = {name: value.detach().double().tolist() for name, value in parameters.items()}
+        self.copulas.append({"epoch": epoch, "parameters": values})
+        content = {"family": joint.family, "modalities": list(joint.modalities), "epochs": self.copulas}
+        write(self.folder / COPULAS, json.dumps(content, indent=1).encode())
 
     def _csv(self) -> bytes:
         names = ["epoch", *sorted({name for row in self.history for name in row} - {"epoch"})]
