@@ -6,7 +6,7 @@ import mpmath as mp
 import pytest
 import torch
 
-from sklar.copulas import Clayton, Copula, Frank, Gaussian, Gumbel
+from sklar.copulas import AMH, Clayton, Copula, Frank, Gaussian, Gumbel
 
 VALUES = ("-1e-30", "-1e-8", "-0.3", "-20", "-5000")
 POINTS = [
@@ -45,6 +45,16 @@ def clayton(theta: str, log_u: list[mp.mpf]) -> mp.mpf:
         return -mp.inf
     constant = mp.fsum(mp.log(1 + k * a) for k in range(d))
     return constant - (1 + a) * mp.fsum(log_u) - (d + 1 / a) * mp.log(total)
+
+
+def amh(theta: str, log_u: list[mp.mpf]) -> mp.mpf:
+    a = mp.mpf(float(theta))
+    return archimedean(
+        lambda t: (1 - a) / (mp.exp(t) - a),
+        lambda u: mp.log((1 - a * (1 - u)) / u),
+        lambda t: min(t + (1 - a), mp.mpf(1)) * mp.mpf(10) ** -25,
+        log_u,
+    )
 
 
 def frank(theta: str, log_u: list[mp.mpf]) -> mp.mpf:
@@ -97,6 +107,8 @@ SETTINGS = {
     **{f"gumbel-{theta}": (gumbel, theta, 0) for theta in ("1.000001", "1.5", "50", "200")},
     **{f"clayton-{theta}": (clayton, theta, 0) for theta in ("0.000001", "0.05", "1.5", "100")},
     **{f"clayton-{theta}": (clayton, theta, 2) for theta in ("-0.000001", "-0.3", "-0.9")},
+    **{f"amh-{theta}": (amh, theta, 0) for theta in ("0.000001", "0.6", "0.999999999")},
+    **{f"amh-{theta}": (amh, theta, 2) for theta in ("-0.000001", "-0.7", "-1")},
     **{f"frank-{theta}": (frank, theta, 0) for theta in ("0.000001", "3", "100")},
     "frank--30": (frank, "-30", 2),
     "gaussian-0.9999": (gaussian, PAIR, 2),
@@ -109,8 +121,8 @@ SETTINGS = {
 def build(oracle, parameter, dim: int) -> Copula:
     if oracle is gumbel:  # eta, so that theta next to one is the same number on both sides
         return Gumbel(eta=torch.tensor(float(mp.mpf(parameter) - 1), dtype=torch.float64), dim=dim)
-    if oracle in (clayton, frank):
-        kind = Clayton if oracle is clayton else Frank
+    if oracle in (amh, clayton, frank):
+        kind = {amh: AMH, clayton: Clayton, frank: Frank}[oracle]
         return kind(torch.tensor(float(parameter), dtype=torch.float64), dim=dim)
     return Gaussian(torch.tensor([[float(v) for v in row] for row in parameter], dtype=torch.float64))
 

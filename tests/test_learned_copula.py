@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sklar.copulas import FAMILIES, Clayton, Frank, Gaussian, Gumbel, Independence, LearnedCopula
+from sklar.copulas import AMH, FAMILIES, Clayton, Frank, Gaussian, Gumbel, Independence, LearnedCopula
 
 LEARNABLE = [name for name, kind in FAMILIES.items() if kind.tau_range[1] > 0]
 
@@ -32,11 +32,12 @@ def test_independence_has_nothing_to_learn():
 
 @pytest.mark.parametrize("family", LEARNABLE)
 def test_tau_stays_below_its_cap(family: str):
-    learned = LearnedCopula(family, 3, max_tau=0.6)
+    cap = 0.6 * FAMILIES[family].tau_range[1]
+    learned = LearnedCopula(family, 3, init_tau=0.5 * cap, max_tau=cap)
     with torch.no_grad():
         learned.raw.fill_(50.0)
     tau = learned().kendall_tau()
-    assert 0.4 < tau.item() <= 0.6 + 1e-5
+    assert 0.6 * cap < tau.item() <= cap + 1e-5
     free = LearnedCopula(family, 2, max_tau=None)
     with torch.no_grad():
         free.raw.fill_(3.0)
@@ -93,6 +94,11 @@ def test_unknown_family_is_named():
         (lambda: Gumbel(), "theta or eta"),
         (lambda: Gumbel(2.0, dim=1), "dim >= 2"),
         (lambda: Gumbel.from_tau(-0.2, 2), "negative dependence.*Gaussian"),
+        (lambda: AMH(1.0), r"-1 <= theta < 1 .* for 2 modalities, got 1\..*Clayton and Frank"),
+        (lambda: AMH(-0.5, dim=3), r"0 <= theta < 1 .* for 3 modalities, got -0\.5"),
+        (lambda: AMH(odds=-2.0), "theta < 1"),
+        (lambda: AMH(), "theta or odds"),
+        (lambda: AMH.from_tau(0.4, 2), r"between -0\.18\d+ and 0\.333.*Frank"),
         (lambda: Clayton(-0.1, dim=3), r"theta >= 0 .* for 3 modalities, got -0\.1.*Gaussian"),
         (lambda: Clayton(-1.0), "theta > -1 serves"),
         (lambda: Clayton.from_tau(-0.2, 3), "Gaussian"),

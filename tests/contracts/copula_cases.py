@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sklar.copulas import FAMILIES, Clayton, Copula, Frank, Gaussian, Gumbel
+from sklar.copulas import AMH, FAMILIES, Clayton, Copula, Frank, Gaussian, Gumbel
 
 SHARES = (0.1, 0.4, 0.85)  # of the family's largest Kendall's tau
 
@@ -51,6 +51,9 @@ def unequal() -> dict[str, Copula]:
         "clayton-none": Clayton(torch.tensor(0.0, **double)),
         "clayton-faint": Clayton(torch.tensor(1e-6, **double), dim=3),
         "clayton-steep": Clayton(torch.tensor(60.0, **double), dim=3),
+        "amh-negative": AMH(torch.tensor(-0.8, **double)),
+        "amh-lowest": AMH(torch.tensor(-1.0, **double)),
+        "amh-highest": AMH(odds=torch.tensor(1e6, **double), dim=3),
         "gumbel-faint": Gumbel(eta=torch.tensor(1e-6, **double), dim=3),
         "gumbel-steep": Gumbel(torch.tensor(30.0, **double), dim=3),
     }

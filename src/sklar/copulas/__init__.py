@@ -4,6 +4,7 @@ Adding one: a file with a class of the ``Copula`` interface, and its line in ``F
 tests then run on it.
 """
 
+from sklar.copulas.amh import AMH
 from sklar.copulas.base import Copula
 from sklar.copulas.clayton import Clayton
 from sklar.copulas.conditional import ConditionalCopula
@@ -15,10 +16,11 @@ from sklar.copulas.independence import Independence
 from sklar.copulas.learned import LearnedCopula
 
 FAMILIES: dict[str, type[Copula]] = {
-    family.name: family for family in (Independence, Gumbel, Clayton, Frank, Gaussian)
+    family.name: family for family in (Independence, Gumbel, Clayton, Frank, AMH, Gaussian)
 }
 
 __all__ = [
+    "AMH",
     "FAMILIES",
     "Clayton",
     "ConditionalCopula",
