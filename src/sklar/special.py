@@ -248,6 +248,18 @@ def ndtri_log(
     return z
 
 
+def ndtri_log_slopes(
+    log_u: Float[Tensor, "*shape"], log_sf: Float[Tensor, "*shape"] | None = None
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"], Float[Tensor, "*shape"] | None]:
+    """:func:`ndtri_log`, its derivative in ``log_u``, and that in ``log_sf`` where it is given."""
+    if log_sf is None:
+        z, slope = _Quantile.apply(log_u)  # type: ignore[no-untyped-call]
+        return z, slope, None
+    z, slope = _QuantileOfBoth.apply(log_u, log_sf)  # type: ignore[no-untyped-call]
+    left = log_u < log_sf
+    return z, torch.where(left, slope, 0.0), torch.where(left, 0.0, -slope)
+
+
 class _Quantile(torch.autograd.Function):
     """z with log Phi(z) = log u, and its slope dz/dlog u = Phi(z)/phi(z).
 

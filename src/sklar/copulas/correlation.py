@@ -1,5 +1,7 @@
 """Correlation matrices: checked, factored, repaired."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -71,3 +73,28 @@ def raw_from_cholesky(factor: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, 
     lower = [(i, j) for i in range(factor.shape[-1]) for j in range(i)]
     pairs = [torch.asinh(factor[..., i, j] / left[..., i, j + 1]) for i, j in lower]
     return torch.stack(pairs, dim=-1)
+
+
+def capped_cholesky_from_raw(
+    raw: Float[Tensor, "*batch pairs"], dim: int, max_tau: float | None
+) -> Float[Tensor, "*batch dim dim"]:
+    """:func:`cholesky_from_raw` with R moved towards I, so that no pair's Kendall tau exceeds ``max_tau``."""
+    tril = cholesky_from_raw(raw, dim)
+    if max_tau is None:
+        return tril
+    limit = math.sin(0.5 * math.pi * max_tau)
+    eye = torch.eye(dim, dtype=raw.dtype, device=raw.device)
+    capped: Tensor = torch.linalg.cholesky(limit * (tril @ tril.mT) + (1.0 - limit) * eye)
+    return capped
+
+
+def raw_from_capped_cholesky(
+    factor: Float[Tensor, "*batch dim dim"], max_tau: float | None
+) -> Float[Tensor, "*batch pairs"]:
+    """The inverse of :func:`capped_cholesky_from_raw`; stronger dependence becomes the strongest allowed."""
+    tril = factor.detach()
+    if max_tau is not None:
+        limit = math.sin(0.5 * math.pi * max_tau)
+        eye = torch.eye(tril.shape[-1], dtype=tril.dtype, device=tril.device)
+        tril = torch.linalg.cholesky(nearest_correlation(eye + (tril @ tril.mT - eye) / limit))
+    return raw_from_cholesky(tril)

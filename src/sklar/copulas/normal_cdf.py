@@ -1,140 +1,73 @@
-r"""Log CDF of the multivariate normal, with exact derivatives.
+"""The multivariate normal distribution, as nested integration sees it."""
 
-Up to three dimensions by one positive, log-concave integral per dimension above one,
-$\Phi_d(z) = \int_{-\infty}^{z_1} \phi(x) \Phi_{d-1}(z_{2..d} | x) dx$: unlike Plackett's formula, whose
-terms change sign, it keeps relative precision where the probability is e^-500. Beyond three dimensions
-by separation of variables over scrambled Sobol points (Genz, 1992).
-Derivatives are CDFs of lower dimension (Plackett, 1954), whatever method gave the value.
-"""
-
-import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Self
 
 import torch
 from torch import Tensor
-from torch.quasirandom import SobolEngine
 
+from sklar.copulas.elliptical_cdf import Law, given
 from sklar.copulas.quadrature import gauss_legendre
-from sklar.special import log_ndtr, log_normal_density, ndtri_log
+from sklar.special import log_ndtr, log_ndtr_both, log_normal_density, ndtri_log
 
-_ONE = 1e3  # Phi is one to the last digit from here on, and differences of scores stay finite
 _ORDER = 32  # nodes per panel
 _DROP = 42.0  # nats below the peak at which the integrand no longer counts
 _GRID = 17
-_SOBOL_POINTS = 4096
 
 
-def log_normal_cdf(scores: Sequence[Tensor], correlation: Tensor) -> Tensor:
-    """Log P(Z_1 <= z_1, ..., Z_d <= z_d) for standard normal Z with ``correlation`` (..., d, d)."""
-    if len(scores) == 1:
-        return log_ndtr(scores[0])
-    shape = torch.broadcast_shapes(scores[0].shape, correlation.shape[:-2])  # type: ignore[no-untyped-call]
-    stacked = torch.stack([score.expand(shape) for score in scores], dim=-1)
-    matrix = correlation.expand(*shape, *correlation.shape[-2:])
-    value: Tensor = _LogNormalCdf.apply(stacked, matrix)  # type: ignore[no-untyped-call]
-    return value
+class NormalLaw(Law):
+    """Standard normal scores; no parameter."""
 
+    largest = 1e3  # differences of scores stay finite
 
-def log_normal_cdf_complement(scores: Sequence[Tensor], correlation: Tensor) -> Tensor:
-    """Log P(some Z_j > z_j), as a sum over the first j that exceeds, so that nothing cancels."""
-    parts = []
-    for j in range(len(scores)):
-        signs = torch.ones(j + 1, dtype=correlation.dtype, device=correlation.device)
-        signs[j] = -1.0
-        block = correlation[..., : j + 1, : j + 1] * signs * signs.unsqueeze(-1)
-        parts.append(log_normal_cdf([*scores[:j], -scores[j]], block))
-    return torch.logsumexp(torch.stack(torch.broadcast_tensors(*parts)), dim=0)  # type: ignore[no-untyped-call]
+    @property
+    def shape_parameter(self) -> Tensor:
+        return torch.zeros(())
 
+    def with_shape_parameter(self, value: Tensor) -> Self:
+        return self
 
-class _LogNormalCdf(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, correlation: Tensor) -> Tensor:
-        wide, matrix = z.double().clamp(max=_ONE), correlation.double()
-        value = _integrate(list(wide.unbind(-1)), matrix) if z.shape[-1] <= 3 else _separate(wide, matrix)
-        value = torch.where((z == -torch.inf).any(-1), -torch.inf, value).clamp(max=0.0).to(z.dtype)
-        ctx.save_for_backward(z, correlation, value)
-        return value
+    def unsqueeze(self) -> Self:
+        return self
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        z, correlation, value = ctx.saved_tensors
-        scores = list(z.clamp(max=_ONE).unbind(-1))
-        d = len(scores)
-        by_score = [grad * torch.exp(_log_slope(scores, correlation, i) - value) for i in range(d)]
-        by_pair = torch.zeros_like(correlation)
-        for i in range(d):
-            for j in range(i):
-                slope = grad * torch.exp(_log_pair_slope(scores, correlation, i, j) - value)
-                unit = torch.zeros(d, d, dtype=z.dtype, device=z.device)
-                unit[i, j] = unit[j, i] = 0.5  # the two entries move together
-                by_pair = by_pair + slope[..., None, None] * unit
-        return torch.stack(by_score, dim=-1), by_pair
+    def given_one(self) -> Self:
+        """The same: conditional distributions of the normal differ in mean and covariance only."""
+        return self
 
+    def log_cdf(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return log_ndtr_both(x)
 
-def _log_slope(scores: Sequence[Tensor], correlation: Tensor, i: int) -> Tensor:
-    """Log dPhi_d/dz_i = log phi(z_i) + log Phi_{d-1}(the rest given z_i)."""
-    return log_normal_density(scores[i]) + log_normal_cdf(*_given(scores, correlation, i, scores[i]))
+    def log_density(self, x: Tensor) -> Tensor:
+        return log_normal_density(x)
 
+    def quantile(self, log_p: Tensor) -> Tensor:
+        return ndtri_log(log_p)
 
-def _log_pair_slope(scores: Sequence[Tensor], correlation: Tensor, i: int, j: int) -> Tensor:
-    """Log dPhi_d/drho_ij = log phi_2(z_i, z_j) + log Phi_{d-2}(the rest given both), for j < i."""
-    rho = correlation[..., i, j]
-    free = (1.0 - rho) * (1.0 + rho)
-    residual = (scores[j] - rho * scores[i]) / torch.sqrt(free)
-    log_pair = log_normal_density(scores[i]) + log_normal_density(residual) - 0.5 * torch.log(free)
-    if len(scores) == 2:
-        return log_pair
-    rest, matrix = _given(scores, correlation, i, scores[i])
-    if len(rest) == 2:
-        matrix_rho = matrix[..., 0, 1]
-        last = rest[1 - j]
-        return log_pair + log_ndtr(
-            (last - matrix_rho * rest[j]) / torch.sqrt((1.0 - matrix_rho) * (1.0 + matrix_rho))
-        )
-    return log_pair + log_normal_cdf(*_given(rest, matrix, j, rest[j]))
+    def standardise(self, score: Tensor, at: Tensor, rho: Tensor, scale: Tensor) -> Tensor:
+        return (score - rho * at) / scale
 
+    def log_pair(self, one: Tensor, other: Tensor) -> Tensor:
+        return log_normal_density(one) + log_normal_density(other)
 
-def _given(scores: Sequence[Tensor], correlation: Tensor, i: int, at: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Standardised scores and correlation of the others, given Z_i = ``at``."""
-    others = [k for k in range(len(scores)) if k != i]
-    rho = [correlation[..., i, k] for k in others]
-    scale = [torch.sqrt((1.0 - r) * (1.0 + r)) for r in rho]
-    rest = [(scores[k] - r * at) / s for k, r, s in zip(others, rho, scale, strict=True)]
-    rows = [
-        torch.stack(
-            [
-                torch.ones_like(rho[p])
-                if p == q
-                else (correlation[..., k, m] - rho[p] * rho[q]) / (scale[p] * scale[q])
-                for q, m in enumerate(others)
-            ],
-            dim=-1,
-        )
-        for p, k in enumerate(others)
-    ]
-    return rest, torch.stack(rows, dim=-2)
+    def integrate(self, scores: Sequence[Tensor], correlation: Tensor) -> Tensor:
+        """Over the first score, in panels about the peak of its log-concave integrand; recursive."""
+        if len(scores) == 1:
+            return log_ndtr(scores[0])
+        rho = correlation[..., 0, 1:].unsqueeze(-2)
+        # The others given the first: scores that are linear in it, one correlation matrix for all of it.
+        _, matrix = given(self, scores, correlation, 0, scores[0])
+        matrix = matrix.unsqueeze(-3)
+        scale = torch.sqrt((1.0 - rho) * (1.0 + rho))
+        others = torch.stack(list(scores[1:]), dim=-1).unsqueeze(-2)
 
+        def log_integrand(x: Tensor) -> Tensor:
+            rest = (others - rho * x.unsqueeze(-1)) / scale
+            inner = matrix.expand(*rest.shape, rest.shape[-1])
+            return log_normal_density(x) + self.integrate(list(rest.unbind(-1)), inner)
 
-def _integrate(scores: list[Tensor], correlation: Tensor) -> Tensor:
-    """The integral over the first score; recursive."""
-    if len(scores) == 1:
-        return log_ndtr(scores[0])
-    rho = correlation[..., 0, 1:].unsqueeze(-2)
-    # The others given the first: scores that are linear in it, one correlation matrix for all of it.
-    _, matrix = _given(scores, correlation, 0, scores[0])
-    matrix = matrix.unsqueeze(-3)
-    scale = torch.sqrt((1.0 - rho) * (1.0 + rho))
-    others = torch.stack(scores[1:], dim=-1).unsqueeze(-2)
-
-    def log_integrand(x: Tensor) -> Tensor:
-        rest = (others - rho * x.unsqueeze(-1)) / scale
-        inner = matrix.expand(*rest.shape, rest.shape[-1])
-        return log_normal_density(x) + _integrate(list(rest.unbind(-1)), inner)
-
-    step, width = torch.nan_to_num(others / rho).squeeze(-2), (scale / rho.abs()).squeeze(-2)
-    breaks = torch.cat([step - 8.0 * width, step, step + 8.0 * width], dim=-1)
-    return _log_integral(log_integrand, scores[0].unsqueeze(-1), _reach(scores).unsqueeze(-1), breaks)
+        step, width = torch.nan_to_num(others / rho).squeeze(-2), (scale / rho.abs()).squeeze(-2)
+        breaks = torch.cat([step - 8.0 * width, step, step + 8.0 * width], dim=-1)
+        return _log_integral(log_integrand, scores[0].unsqueeze(-1), _reach(scores).unsqueeze(-1), breaks)
 
 
 def _reach(scores: Sequence[Tensor]) -> Tensor:
@@ -187,25 +120,3 @@ def _crossing(log_f: Callable[[Tensor], Tensor], floor: Tensor, inside: Tensor, 
         last = (log_f(x) > floor).sum(dim=-1, keepdim=True).clamp(min=1) - 1
         inside, outside = x.gather(-1, last), x.gather(-1, (last + 1).clamp(max=_GRID - 1))
     return outside
-
-
-def _separate(z: Tensor, correlation: Tensor) -> Tensor:
-    """Genz's separation of variables, averaged over a fixed set of scrambled Sobol points."""
-    d = z.shape[-1]
-    order = z.argsort(dim=-1)  # the tightest bounds first: it leaves the least to the points
-    z = z.gather(-1, order)
-    rows = correlation.gather(-2, order.unsqueeze(-1).expand_as(correlation))
-    factor = torch.linalg.cholesky(rows.gather(-1, order.unsqueeze(-2).expand_as(correlation)))
-    engine = SobolEngine(d - 1, scramble=True, seed=0)  # type: ignore[no-untyped-call]
-    points = engine.draw(_SOBOL_POINTS, dtype=torch.float64).to(z.device).clamp(min=2.0**-53)
-    log_points = points.log()
-    total = torch.zeros(())
-    drawn: list[Tensor] = []
-    for i in range(d):
-        mean = sum((factor[..., i, j, None] * drawn[j] for j in range(i)), torch.zeros((), dtype=z.dtype))
-        log_part = log_ndtr((z[..., i, None] - mean) / factor[..., i, i, None])
-        total = total + log_part
-        if i < d - 1:
-            drawn.append(ndtri_log(log_points[:, i] + log_part))
-    value: Tensor = torch.logsumexp(total, dim=-1) - math.log(_SOBOL_POINTS)
-    return value
