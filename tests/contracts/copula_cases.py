@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sklar.copulas import AMH, FAMILIES, Clayton, Copula, Frank, Gaussian, Gumbel
+from sklar.copulas import AMH, FAMILIES, Clayton, Copula, Frank, Gaussian, Gumbel, StudentT
 
 SHARES = (0.1, 0.4, 0.85)  # of the family's largest Kendall's tau
 
@@ -45,6 +45,12 @@ def unequal() -> dict[str, Copula]:
         "gaussian-3": Gaussian(CORRELATION[:3, :3]),
         "gaussian-4": Gaussian(CORRELATION),
         "gaussian-negative": Gaussian.from_tau(torch.tensor(-0.4, **double), 2),
+        "student_t-3": StudentT(CORRELATION[:3, :3], torch.tensor(2.5, **double)),
+        "student_t-4": StudentT(CORRELATION, torch.tensor(12.0, **double)),
+        "student_t-cauchy": StudentT.from_tau(torch.tensor(-0.4, **double), 2, torch.tensor(1.0, **double)),
+        "student_t-almost-gaussian": StudentT.from_tau(
+            torch.tensor(0.3, **double), 2, torch.tensor(500.0, **double)
+        ),
         "frank-negative": Frank(torch.tensor(-8.0, **double)),
         "frank-faint": Frank(torch.tensor(1e-6, **double), dim=3),
         "clayton-negative": Clayton(torch.tensor(-0.2, **double)),

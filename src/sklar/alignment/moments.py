@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sklar.copulas import Copula, Gaussian, Independence
+from sklar.copulas import Copula, Elliptical, Independence
 from sklar.special import ndtri_log
 
 SMALLEST_EIGENVALUE = 1e-3
@@ -79,8 +79,8 @@ class ScoreMoments(nn.Module):
         if isinstance(like, Independence):
             return like
         correlation = self.correlation()
-        if isinstance(like, Gaussian):
-            return Gaussian(correlation)
+        if isinstance(like, Elliptical):
+            return like.with_correlation(correlation)
         first, second = torch.triu_indices(like.dim, like.dim, offset=1)
         tau = torch.asin(correlation[..., first, second]).mean(-1) * (2 / math.pi)
         low, high = like.tau_range

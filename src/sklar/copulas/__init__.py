@@ -8,15 +8,17 @@ from sklar.copulas.amh import AMH
 from sklar.copulas.base import Copula
 from sklar.copulas.clayton import Clayton
 from sklar.copulas.conditional import ConditionalCopula
+from sklar.copulas.elliptical import Elliptical
 from sklar.copulas.fitting import pseudo_observations
 from sklar.copulas.frank import Frank
 from sklar.copulas.gaussian import Gaussian
 from sklar.copulas.gumbel import Gumbel
 from sklar.copulas.independence import Independence
 from sklar.copulas.learned import LearnedCopula
+from sklar.copulas.student import StudentT
 
 FAMILIES: dict[str, type[Copula]] = {
-    family.name: family for family in (Independence, Gumbel, Clayton, Frank, AMH, Gaussian)
+    family.name: family for family in (Independence, Gumbel, Clayton, Frank, AMH, Gaussian, StudentT)
 }
 
 __all__ = [
@@ -25,10 +27,12 @@ __all__ = [
     "Clayton",
     "ConditionalCopula",
     "Copula",
+    "Elliptical",
     "Frank",
     "Gaussian",
     "Gumbel",
     "Independence",
     "LearnedCopula",
+    "StudentT",
     "pseudo_observations",
 ]

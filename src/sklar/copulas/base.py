@@ -32,10 +32,12 @@ class Copula(Distribution, ABC):
     Attributes:
         name: Key in ``FAMILIES``.
         tau_range: Open interval of Kendall's tau that the family reaches, in any dimension.
+        contains_independence: Whether the member of tau = 0 is independence, with a density of one.
     """
 
     name: str
     tau_range: tuple[float, float] = (0.0, 1.0)
+    contains_independence: bool = True
     support = constraints.independent(constraints.unit_interval, 1)  # type: ignore[no-untyped-call]
     has_rsample = True
 
