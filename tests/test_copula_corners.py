@@ -7,7 +7,7 @@ import mpmath as mp
 import pytest
 import torch
 
-from sklar.copulas import AMH, Clayton, Copula, Frank, Gaussian, Gumbel, StudentT
+from sklar.copulas import AMH, Clayton, Copula, Frank, Gaussian, Gumbel, Joe, StudentT
 
 VALUES = ("-1e-30", "-1e-8", "-0.3", "-20", "-5000")
 POINTS = [
@@ -69,6 +69,21 @@ def frank(theta: str, log_u: list[mp.mpf]) -> mp.mpf:
         lambda t: -mp.log1p(-p * mp.exp(-t)) / a,
         lambda u: -mp.log(-mp.expm1(-a * u) / p),
         lambda t: min(t + mp.exp(-a), mp.mpf(1)) * mp.mpf(10) ** -25,
+        log_u,
+    )
+
+
+def joe(theta: str, log_u: list[mp.mpf]) -> mp.mpf:
+    power = mp.mpf(theta)
+
+    def log_complement(a: mp.mpf) -> mp.mpf:
+        """log(1 - e^a) for a < 0."""
+        return mp.log1p(-mp.exp(a)) if a < -1 else mp.log(-mp.expm1(a))
+
+    return archimedean(
+        lambda t: -mp.expm1(log_complement(-t) / power),
+        lambda u: -log_complement(power * mp.log1p(-u)),
+        lambda t: min(t, mp.mpf(1)) * mp.mpf(10) ** -25,
         log_u,
     )
 
@@ -148,6 +163,7 @@ SETTINGS = {
     **{f"amh-{theta}": (amh, theta, 0) for theta in ("0.000001", "0.6", "0.999999999")},
     **{f"amh-{theta}": (amh, theta, 2) for theta in ("-0.000001", "-0.7", "-1")},
     **{f"frank-{theta}": (frank, theta, 0) for theta in ("0.000001", "3", "100")},
+    **{f"joe-{theta}": (joe, theta, 0) for theta in ("1.000001", "1.5", "30", "200")},
     "frank--30": (frank, "-30", 2),
     "gaussian-0.9999": (gaussian, PAIR, 2),
     "gaussian--0.999": (gaussian, NEGATIVE, 2),
@@ -162,8 +178,9 @@ SETTINGS = {
 
 
 def build(oracle, parameter, dim: int) -> Copula:
-    if oracle is gumbel:  # eta, so that theta next to one is the same number on both sides
-        return Gumbel(eta=torch.tensor(float(mp.mpf(parameter) - 1), dtype=torch.float64), dim=dim)
+    if oracle in (gumbel, joe):  # eta, so that theta next to one is the same number on both sides
+        kind = Gumbel if oracle is gumbel else Joe
+        return kind(eta=torch.tensor(float(mp.mpf(parameter) - 1), dtype=torch.float64), dim=dim)
     if oracle in (amh, clayton, frank):
         kind = {amh: AMH, clayton: Clayton, frank: Frank}[oracle]
         return kind(torch.tensor(float(parameter), dtype=torch.float64), dim=dim)
@@ -181,7 +198,7 @@ def test_log_density_in_the_corners(setting: str):
                 continue
             log_u = torch.tensor([float(value) for value in point], dtype=torch.float64)
             exact = [mp.mpf(value) for value in log_u.tolist()]
-            if oracle is gumbel:
+            if oracle in (gumbel, joe):
                 parameter = mp.nstr(1 + mp.mpf(float(mp.mpf(SETTINGS[setting][1]) - 1)), DIGITS)
             expected = oracle(parameter, exact)
             found = float(build(oracle, parameter, len(point)).log_density(log_u))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sklar.copulas import AMH, FAMILIES, Clayton, Copula, Frank, Gaussian, Gumbel, StudentT
+from sklar.copulas import AMH, FAMILIES, Clayton, Copula, Frank, Gaussian, Gumbel, Joe, StudentT
 
 SHARES = (0.1, 0.4, 0.85)  # of the family's largest Kendall's tau
 
@@ -62,6 +62,8 @@ def unequal() -> dict[str, Copula]:
         "amh-highest": AMH(odds=torch.tensor(1e6, **double), dim=3),
         "gumbel-faint": Gumbel(eta=torch.tensor(1e-6, **double), dim=3),
         "gumbel-steep": Gumbel(torch.tensor(30.0, **double), dim=3),
+        "joe-faint": Joe(eta=torch.tensor(1e-6, **double), dim=3),
+        "joe-steep": Joe(torch.tensor(30.0, **double), dim=3),
     }
 
 

@@ -14,11 +14,12 @@ from sklar.copulas.frank import Frank
 from sklar.copulas.gaussian import Gaussian
 from sklar.copulas.gumbel import Gumbel
 from sklar.copulas.independence import Independence
+from sklar.copulas.joe import Joe
 from sklar.copulas.learned import LearnedCopula
 from sklar.copulas.student import StudentT
 
 FAMILIES: dict[str, type[Copula]] = {
-    family.name: family for family in (Independence, Gumbel, Clayton, Frank, AMH, Gaussian, StudentT)
+    family.name: family for family in (Independence, Gumbel, Clayton, Frank, Joe, AMH, Gaussian, StudentT)
 }
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Gaussian",
     "Gumbel",
     "Independence",
+    "Joe",
     "LearnedCopula",
     "StudentT",
     "pseudo_observations",
