@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sklar.data import frame
+from sklar.data import folder, frame
 from sklar.data.cohort import read_cohort
 from sklar.data.schema import Schema, Tabular, Text, TimeSeries
 from sklar.data.store import PreparedData
@@ -319,9 +319,9 @@ def test_a_crash_leaves_nothing_behind(tmp_path, monkeypatch, stage):
         raise KeyboardInterrupt
 
     place = {
-        "save": (frame.np, "save"),
-        "write_table": (frame.pq, "write_table"),
-        "manifest": (frame.Manifest, "write"),
+        "save": (folder.np, "save"),
+        "write_table": (folder.pq, "write_table"),
+        "manifest": (folder.Manifest, "write"),
         "rename": (type(tmp_path), "rename"),
     }[stage]
     monkeypatch.setattr(*place, crash)
@@ -332,9 +332,9 @@ def test_a_crash_leaves_nothing_behind(tmp_path, monkeypatch, stage):
 
 def test_the_manifest_is_written_last(tmp_path, monkeypatch):
     seen = []
-    original = frame.Manifest.write
+    original = folder.Manifest.write
     monkeypatch.setattr(
-        frame.Manifest,
+        folder.Manifest,
         "write",
         lambda self, folder: (seen.extend(p.name for p in folder.iterdir()), original(self, folder)),
     )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklar.data.manifest import Statistics
 from sklar.data.preprocess import Preprocessor, numbers
 from sklar.data.records import Clock, Content, read_documents, read_series
-from sklar.data.schema import Schema, Tabular, TimeSeries
+from sklar.data.schema import Schema, Tabular, Text, TimeSeries
 from sklar.data.source import DataSource
 from sklar.data.tables import (
     as_names,
@@ -135,6 +135,11 @@ def read_cohort(
         UserError: A table for a modality is missing, or there is one that the schema does not name.
         DataError: A table breaks its contract; the message names table, column, row and value.
     """
+    if schema.grids:
+        raise UserError(
+            f"modality {next(iter(schema.grids))!r} comes gridded from a source of its own; own tables hold "
+            "records, which a TimeSeries bins"
+        )
     tables = _per_modality("series", schema.series, series)
     writings = _per_modality("texts", schema.texts, texts)
     people = as_table(subjects, "subjects")
@@ -153,7 +158,7 @@ def read_cohort(
             content[name] = read_series(item, tables[name], f"series {name!r}", schema.id, ids, clock)
         elif isinstance(item, Tabular):
             content[name] = _read_table(item, people, f"subjects (modality {name!r})", ids, strict=labelled)
-        else:
+        elif isinstance(item, Text):
             content[name] = read_documents(item, writings[name], f"text {name!r}", schema.id, ids, clock)
     target = _target(people, schema) if labelled else np.full(len(ids), np.nan)
     return Cohort(schema, people, ids, groups, target, content)

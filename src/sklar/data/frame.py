@@ -3,27 +3,24 @@
 import hashlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sklar.data.cohort import Cohort, read_cohort
-from sklar.data.manifest import FORMAT, Count, File, Manifest, Step, content_hash, file_hash
+from sklar.data.folder import existing_folder, write_folder
+from sklar.data.manifest import FORMAT, Count, Manifest, Step
 from sklar.data.preprocess import fit_statistics
 from sklar.data.records import Content
 from sklar.data.schema import Schema
 from sklar.data.split import SPLITS, check_split, split_by_group
 from sklar.data.store import PreparedData
 from sklar.data.tables import as_names, as_numbers, as_strings, as_table, column, first
-from sklar.errors import DataError, UserError
+from sklar.errors import DataError
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction that is done already."""
@@ -97,7 +94,7 @@ def write(
     options |= {"fractions": list(fractions), "tables": [list(series), list(texts)], "about": about}
     configuration = _fingerprint(options, [people, *series.values(), *texts.values()])
     target = Path(out)
-    if (existing := _existing(target, configuration)) is not None:
+    if (existing := existing_folder(target, configuration)) is not None:
         say("found the same folder", 1.0)
         return existing
 
@@ -110,7 +107,7 @@ def write(
     say("writing", 0.7)
     contents = {"index": _index(cohort, parts, weights)}
     contents |= {key: item.values for key, item in cohort.content.items()}
-    _write_whole(target, _describe(cohort, parts, about, configuration), contents)
+    write_folder(target, _describe(cohort, parts, about, configuration), contents)
     say("done", 1.0)
     return PreparedData.open(target)
 
@@ -143,50 +140,6 @@ def _describe(
         restricted=about["restricted"],
         seed=about["seed"],
     )
-
-
-def _write_whole(
-    target: Path, manifest: Manifest, contents: Mapping[str, NDArray[np.float32] | pa.Table]
-) -> None:
-    """Write into a hidden sibling, the manifest last, and rename: ``target`` is complete or absent."""
-    partial = target.parent / f".{target.name}.partial-{secrets.token_hex(4)}"
-    partial.mkdir(parents=True)
-    try:
-        files: dict[str, File] = {}
-        for name, content in contents.items():
-            path = partial / f"{name}.{'parquet' if isinstance(content, pa.Table) else 'npy'}"
-            if isinstance(content, pa.Table):
-                pq.write_table(content, path)
-            else:
-                np.save(path, content, allow_pickle=False)
-            files[path.name] = File(path.stat().st_size, file_hash(path))
-        whole = content_hash(manifest.schema, manifest.statistics, files)
-        replace(manifest, files=files, hash=whole).write(partial)
-        if target.is_dir():
-            target.rmdir()
-        partial.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _existing(target: Path, configuration: str) -> PreparedData | None:
-    """The folder at ``target`` if it was made from the same inputs, None if the place is free."""
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return None
-    try:
-        found = PreparedData.open(target)
-    except DataError as error:
-        raise UserError(
-            f"{target} exists and is not a usable prepared folder ({error}). Give another --out, or remove "
-            "it first"
-        ) from None
-    if found.manifest.configuration != configuration:
-        raise UserError(
-            f"{target} holds {found.manifest.name!r}, prepared from other tables or with other options. "
-            "Give another "
-            "--out, or remove it first"
-        )
-    return found
 
 
 def _fingerprint(options: Mapping[str, Any], tables: Sequence[pa.Table]) -> str:

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sklar.data.schema import Tabular, TimeSeries
-from sklar.data.source import DataSource
+from sklar.data.schema import GriddedSeries, Tabular, TimeSeries
+from sklar.data.source import DataSource, observed_cells
 from sklar.data.store import PreparedData
 from sklar.data.tables import listed
 from sklar.errors import UserError
@@ -76,6 +76,8 @@ class PreparedDataset(Dataset[Batch]):
         spec = self.data.schema.modalities[name]
         if isinstance(spec, TimeSeries):
             return self._series(name, spec, place, has)
+        if isinstance(spec, GriddedSeries):
+            return self._grid(name, spec, place, has)
         if isinstance(spec, Tabular):
             return self._table(name, place, has)
         ids, attention = self.documents[name]
@@ -92,6 +94,14 @@ class PreparedDataset(Dataset[Batch]):
         times = torch.from_numpy(spec.times.astype(np.float32)).repeat(len(has), 1)
         valid = torch.ones(times.shape, dtype=torch.bool)
         return Series(_spread(ready.values, has), valid, _spread(ready.observed, has), times)
+
+    def _grid(
+        self, name: str, spec: GriddedSeries, place: NDArray[np.int64], has: NDArray[np.bool_]
+    ) -> Series:
+        values = np.asarray(self.data.ready_grid(name)[place[has]])
+        times = torch.from_numpy(spec.times.astype(np.float32)).repeat(len(has), 1)
+        valid = torch.ones(times.shape, dtype=torch.bool)
+        return Series(_spread(values, has), valid, _spread(observed_cells(spec, values), has), times)
 
     def _table(self, name: str, place: NDArray[np.int64], has: NDArray[np.bool_]) -> Table:
         ready = self.data.ready_table(name)

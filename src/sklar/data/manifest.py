@@ -67,6 +67,7 @@ class Manifest:
         notes: Sentences that a report prints.
         restricted: True when the data may not leave the machine.
         seed: Seed of the split, None when the split was given.
+        tasks: Outcomes that the index holds, the schema's label first; empty where it is the only one.
         files: Per file name its size and hash.
         configuration: Fingerprint of everything that went in; equal inputs have equal fingerprints.
         hash: One hash over schema, statistics and all files.
@@ -88,6 +89,7 @@ class Manifest:
     notes: tuple[str, ...] = ()
     restricted: bool = False
     seed: int | None = None
+    tasks: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` into ``folder``."""

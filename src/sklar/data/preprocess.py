@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sklar.data.manifest import Statistics
-from sklar.data.schema import Schema, Tabular, TimeSeries
+from sklar.data.schema import GriddedSeries, Schema, Tabular, TimeSeries
 from sklar.data.tables import as_numbers, as_text, column, positions
 from sklar.errors import DataError
 
@@ -95,6 +95,29 @@ class Preprocessor:
         values = np.concatenate([carried, observed, since], axis=2, dtype=np.float32, casting="unsafe")
         return SeriesArrays(values, observed)
 
+    def grid(self, name: str, raw: NDArray[np.floating]) -> NDArray[np.float32]:
+        """(N, T, C) model-ready array of a gridded series: numbers as z-scores, the rest as it is.
+
+        Args:
+            name: The modality.
+            raw: (N, T, C) values, filled, and masks.
+
+        Raises:
+            DataError: T or C is not the schema's.
+        """
+        spec = self.schema.grids[name]
+        if raw.shape[1:] != (spec.steps, len(spec.columns)):
+            raise DataError(
+                f"series {name!r}: array {raw.shape}, the schema has {spec.steps} steps of "
+                f"{len(spec.columns)} columns. Prepare it with the same schema"
+            )
+        mean, sd = self._moments(name, spec.numbers)
+        chosen = [spec.columns.index(number) for number in spec.numbers]
+        ready = raw.astype(np.float32)
+        z = (raw[..., chosen] - mean) / sd
+        ready[..., chosen] = z if spec.clip is None else np.clip(z, -spec.clip, spec.clip)
+        return ready
+
     def table(self, name: str, raw: pa.Table) -> TableArrays:
         """Model-ready arrays of a table.
 
@@ -137,7 +160,8 @@ def fit_statistics(schema: Schema, raw: Mapping[str, NDArray[np.floating] | pa.T
 
     Args:
         schema: Says which numbers are skewed, and which values are plausible.
-        raw: Per series an (N, T, V) array, per table an Arrow table; texts are passed over.
+        raw: Per series an (N, T, V) array (gridded: (N, T, C), filled), per table an Arrow table; texts are
+            passed over.
 
     Returns:
         Per modality and variable {"mean", "sd", "cells"}, after log(1 + x) where the schema asks for it.
@@ -145,6 +169,13 @@ def fit_statistics(schema: Schema, raw: Mapping[str, NDArray[np.floating] | pa.T
     statistics: Statistics = {}
     for name, item in schema.measured.items():
         content = raw[name]
+        if isinstance(item, GriddedSeries):
+            places = {number: item.columns.index(number) for number in item.numbers}
+            statistics[name] = {
+                number: _moments_of(np.asarray(content[..., place], dtype=np.float64))
+                for number, place in places.items()
+            }
+            continue
         cells = _modelling_scale(numbers(item, content, name) if isinstance(item, Tabular) else content, item)
         statistics[name] = {variable: _moments_of(cells[..., i]) for i, variable in enumerate(item.numbers)}
     return statistics

@@ -73,6 +73,63 @@ class TimeSeries(_Frozen):
         return _bounds(self.variables, self.log, self.limits)
 
 
+class GriddedSeries(_Frozen):
+    """Measurements that come binned and filled: values, one-hot categories and what was observed.
+
+    The array of a row is (T, C): first the value columns of all variables, then one mask column per
+    variable. The grid is that of a `TimeSeries`: T bins that end at the moment of prediction.
+
+    Attributes:
+        variables: Per variable, in order, its category texts, one value column each; none for a number,
+            which has a single value column. Numbers are standardised for a model, the rest is not.
+        steps: Number of bins, T.
+        step: Width of one bin, in ``unit``.
+        unit: Unit of ``step``.
+        clip: Bound of standardised values, None for no bound.
+    """
+
+    kind: Literal["grid"] = "grid"
+    variables: dict[str, tuple[str, ...]] = Field(min_length=1)
+    steps: int = Field(ge=1)
+    step: float = Field(gt=0, allow_inf_nan=False)
+    unit: Unit = "hours"
+    clip: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _distinct("columns", self.columns)
+        return self
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """Names of the value columns."""
+        return tuple(
+            name if not texts else f"{name}->{text}"
+            for name, texts in self.variables.items()
+            for text in texts or ("",)
+        )
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all C columns."""
+        return self.values + tuple(f"mask->{name}" for name in self.variables)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The variables that are numbers, and so are standardised."""
+        return tuple(name for name, texts in self.variables.items() if not texts)
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """Per value column the position of its variable."""
+        return np.repeat(np.arange(len(self.variables)), [len(t) or 1 for t in self.variables.values()])
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """(T,) bin midpoints relative to the moment of prediction, in ``unit``; negative is before."""
+        return (np.arange(self.steps, dtype=np.float64) - self.steps + 0.5) * self.step
+
+
 class Text(_Frozen):
     """Written documents, as cleaned text; a model brings its own tokenizer.
 
@@ -134,7 +191,7 @@ class Tabular(_Frozen):
         return _bounds(self.numeric, self.log, self.limits)
 
 
-Modality = Annotated[TimeSeries | Text | Tabular, Field(discriminator="kind")]
+Modality = Annotated[TimeSeries | GriddedSeries | Text | Tabular, Field(discriminator="kind")]
 
 
 class Schema(_Frozen):
@@ -150,7 +207,8 @@ class Schema(_Frozen):
         time_zero: Column with the moment of prediction, on the clock of the series' times (numbers or
             timestamps); None when those times are already relative to it.
         horizon: How far past time zero the label looks, in days; None when it has no fixed reach.
-        modalities: Per name, which must be an identifier, a `TimeSeries`, `Text` or `Tabular`.
+        modalities: Per name, which must be an identifier, a `TimeSeries`, `GriddedSeries`,
+            `Text` or `Tabular`.
     """
 
     id: str = Field(min_length=1)
@@ -187,8 +245,13 @@ class Schema(_Frozen):
         return {name: item for name, item in self.modalities.items() if isinstance(item, TimeSeries)}
 
     @property
-    def measured(self) -> dict[str, TimeSeries | Tabular]:
-        """The modalities that hold numbers: time series and tables."""
+    def grids(self) -> dict[str, GriddedSeries]:
+        """The gridded series among the modalities."""
+        return {name: item for name, item in self.modalities.items() if isinstance(item, GriddedSeries)}
+
+    @property
+    def measured(self) -> dict[str, TimeSeries | GriddedSeries | Tabular]:
+        """The modalities that hold numbers: series and tables."""
         return {name: item for name, item in self.modalities.items() if not isinstance(item, Text)}
 
     @property

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sklar.data.preprocess import Preprocessor, TableArrays
-from sklar.data.schema import Schema
+from sklar.data.schema import GriddedSeries, Schema
 from sklar.errors import UserError
 
 Rows = NDArray[np.integer[Any]] | Sequence[int] | None
@@ -54,8 +54,8 @@ class DataSource(ABC):
         """(N, M) position of each row in each modality's array, -1 where it is absent."""
 
     @abstractmethod
-    def array(self, name: str) -> NDArray[np.float32]:
-        """(N_present, T, V) array of a time series, which must exist."""
+    def array(self, name: str) -> NDArray[np.floating]:
+        """(N_present, T, V) array of a series, which must exist; (N_present, T, C) of a gridded one."""
 
     @abstractmethod
     def content(self, name: str) -> pa.Table:
@@ -87,7 +87,7 @@ class DataSource(ABC):
 
     def series(
         self, name: str, normalised: bool = True
-    ) -> tuple[NDArray[np.str_], NDArray[np.float32], tuple[str, ...]]:
+    ) -> tuple[NDArray[np.str_], NDArray[np.floating], tuple[str, ...]]:
         """A whole time series.
 
         Args:
@@ -97,20 +97,38 @@ class DataSource(ABC):
 
         Returns:
             (N_present,) ids, (N_present, T, 3V) or (N_present, T, V) values, and the names of the last axis.
+            A gridded series has (N_present, T, C) both ways, filled and with its masks.
         """
+        if name in self.schema.grids:
+            values = self.ready_grid(name) if normalised else self.array(name)
+            return self.ids_of(name), values, self.schema.grids[name].columns
         raw = self.raw_series(name)
         if not normalised:
             return self.ids_of(name), raw, self.schema.series[name].variables
         return self.ids_of(name), self.preprocessor.series(name, raw).values, self.preprocessor.channels(name)
 
-    def raw_series(self, name: str) -> NDArray[np.float32]:
+    def raw_series(self, name: str) -> NDArray[np.floating]:
         """(N_present, T, V) raw units, NaN where nothing was measured; mapped from disk in a prepared folder.
+
+        Of a gridded series, V are its value columns, and what fills its gaps is taken out.
 
         Raises:
             UserError: The name is not a time series.
         """
-        self._expect(name, self.schema.series, "time series")
-        return self.array(name)
+        self._expect(name, (*self.schema.series, *self.schema.grids), "time series")
+        if name not in self.schema.grids:
+            return self.array(name)
+        spec, array = self.schema.grids[name], self.array(name)
+        return np.where(observed_cells(spec, array), array[..., : len(spec.values)], np.nan)
+
+    def ready_grid(self, name: str) -> NDArray[np.float32]:
+        """(N_present, T, C) a gridded series, model-ready; computed here, or mapped from a prepared folder.
+
+        Raises:
+            UserError: The name is not a gridded series.
+        """
+        self._expect(name, self.schema.grids, "gridded series")
+        return self.preprocessor.grid(name, self.array(name))
 
     def table(self, name: str) -> pa.Table:
         """The table of a tabular modality in raw units: id and its columns, N_present rows.
@@ -169,6 +187,11 @@ class DataSource(ABC):
             raise UserError(
                 f"{name!r} is not a {kind} of this data set (modalities: {', '.join(self.modalities)})"
             )
+
+
+def observed_cells(spec: GriddedSeries, array: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(N, T, values) whether each value column of a gridded series was observed, from its masks."""
+    return np.asarray(array[..., len(spec.values) :][..., spec.owners] > 0)
 
 
 def _padded_times(table: pa.Table, width: int) -> NDArray[np.float32] | None:

@@ -30,6 +30,7 @@ class PreparedData(DataSource):
         manifest: What it holds and how it was made.
         index: Table of N rows: id, group, split, label (null where unknown), weight, and per modality
             ``present_<name>`` and ``row_<name>`` (position in the modality's array, -1 where absent).
+            Further outcomes are called ``label_<task>``.
     """
 
     path: Path
@@ -111,14 +112,35 @@ class PreparedData(DataSource):
             raise UserError(f"no split {split!r}; choose one of {', '.join(SPLITS)}")
         return np.flatnonzero(self._strings("split") == split)
 
-    def labels(self) -> dict[str, int]:
-        """Outcome by id, for the rows that have one."""
-        known = ~np.isnan(self.target)
-        return dict(zip(self.ids[known].tolist(), self.target[known].astype(int).tolist(), strict=True))
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Outcomes that the folder holds; a model learns the first, the schema's label."""
+        return self.manifest.tasks or (self.schema.label,)
 
-    def array(self, name: str) -> NDArray[np.float32]:
-        """(N_present, T, V) array of a time series, mapped and not read."""
+    def labels(self, task: str | None = None) -> dict[str, int]:
+        """Outcome by id, for the rows that have one.
+
+        Args:
+            task: One of `tasks`; None is the schema's label.
+
+        Raises:
+            UserError: There is no such task.
+        """
+        if task is not None and task not in self.tasks:
+            raise UserError(f"no task {task!r} in {self.path}; it holds {', '.join(self.tasks)}")
+        column = "label" if task in (None, self.schema.label) else f"label_{task}"
+        target = self.index[column].cast(pa.float64()).to_numpy()
+        known = ~np.isnan(target)
+        return dict(zip(self.ids[known].tolist(), target[known].astype(int).tolist(), strict=True))
+
+    def array(self, name: str) -> NDArray[np.floating]:
+        """(N_present, T, V) array of a series, mapped and not read; (N_present, T, C) of a gridded one."""
         return self._mapped[name]
+
+    def ready_grid(self, name: str) -> NDArray[np.float32]:
+        """(N_present, T, C) a gridded series, model-ready, mapped and not read."""
+        self._expect(name, self.schema.grids, "gridded series")
+        return self._ready_grids[name]
 
     def content(self, name: str) -> pa.Table:
         """Table of N_present rows of a text or tabular modality."""
@@ -128,11 +150,16 @@ class PreparedData(DataSource):
         return np.asarray(self.index[column].to_numpy(), dtype=np.str_)
 
     @cached_property
-    def _mapped(self) -> dict[str, NDArray[np.float32]]:
-        return {
-            name: np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in self.schema.series
-        }
+    def _mapped(self) -> dict[str, NDArray[np.floating]]:
+        return {name: self._map(name) for name in (*self.schema.series, *self.schema.grids)}
+
+    @cached_property
+    def _ready_grids(self) -> dict[str, NDArray[np.float32]]:
+        return {name: self._map(f"{name}.ready") for name in self.schema.grids}
+
+    def _map(self, name: str) -> NDArray[Any]:
+        array: NDArray[Any] = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return array
 
     @cached_property
     def _tables(self) -> dict[str, pa.Table]:

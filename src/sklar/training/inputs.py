@@ -54,6 +54,9 @@ def shapes(schema: Schema, tokenizers: Mapping[str, WordPiece]) -> dict[str, Inp
             variables = len(schema.series[name].variables)
             # the store gives each variable its value, whether it was observed, and the time since
             out[name] = SeriesShape(3 * variables, variables)
+        elif name in schema.grids:
+            grid = schema.grids[name]
+            out[name] = SeriesShape(len(grid.columns), len(grid.values))
         elif name in schema.texts:
             out[name] = TextShape(tokenizers[name].size, tokenizers[name].padding)
         else:

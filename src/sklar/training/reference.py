@@ -119,7 +119,8 @@ class Features:
         """(N, F) features of every row of the index."""
         data = self._data
         blocks = [data.present.astype(np.float64)]
-        blocks += [self._spread(name, _summaries(data.raw_series(name))) for name in data.schema.series]
+        series = (*data.schema.series, *data.schema.grids)
+        blocks += [self._spread(name, _summaries(data.raw_series(name))) for name in series]
         blocks += [self._words(name) for name in data.schema.texts]
         blocks += [self._spread(name, self._table(name)) for name in data.schema.tables]
         return np.concatenate(blocks, axis=1)
