@@ -4,7 +4,8 @@ import enum
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from sklar.errors import SklarError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from sklar.data.store import PreparedData
     from sklar.report import Results
 
 app = typer.Typer(
@@ -97,15 +99,71 @@ def prepare_nafld(
     from sklar.data.nafld import prepare_nafld as write
 
     data = write(out, seed=seed, subsample=subsample)
-    counts = {name: (c.subjects, c.events) for name, c in data.manifest.counts.items()}
-    if as_json:
-        _json({"data": str(out), "hash": data.hash, "counts": counts, "presence": data.manifest.presence})
+    _prepared(data, out, as_json)
+
+
+def _prepare_mimic(
+    context: typer.Context,
+    raw: Annotated[str, typer.Option(help="Folder of the raw tables, or the address of a database.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    rules: Annotated[str, typer.Option(help="compat (the published benchmark) or strict.")] = "compat",
+    rule: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="One switch: na_none=pandas1.")
+    ] = None,
+    task: Annotated[list[str] | None, typer.Option(help="ihm, readm; the first is learned.")] = None,
+    engine: Annotated[str, typer.Option(help="duckdb, postgres, spark or bigquery.")] = "duckdb",
+    test_list: Annotated[Path | None, typer.Option(help="Published list of test patients.")] = None,
+    valid_list: Annotated[Path | None, typer.Option(help="Published list of validation patients.")] = None,
+    memory_limit: Annotated[str | None, typer.Option(help="Of the embedded engine, such as 4GB.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the embedded engine.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, and stop.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Raw tables to 17 variables in 24 bins over the first 48 hours, with outcomes and splits."""
+    from sklar import mimic
+
+    source = context.info_name or ""
+    if dry_run:
+        readings = mimic.plan(source, raw, engine)
+        if as_json:
+            _json({"tables": [vars(reading) for reading in readings]})
+        for reading in () if as_json else readings:
+            size = "" if reading.bytes is None else f"{reading.bytes / 1e6:,.1f} MB"
+            _show(f"{reading.table:<16} {size:>12}  {reading.where}: {', '.join(reading.columns)}")
         return
-    for name, (subjects, events) in counts.items():
-        _show(f"{name:<6} {subjects:>7,} subjects {events:>6,} events")
-    for name, share in data.manifest.presence.items():
-        _show(f"{name} is present in {share:.1%}")
-    _show(f"prepared: {out}")
+    with _progress() as progress:
+        data = mimic.prepare(
+            source, raw, out, task or ("ihm", "readm"), mimic.resolve(rules, rule or ()), engine,
+            test_list=test_list, valid_list=valid_list, memory_limit=memory_limit, threads=threads,
+            progress=progress,
+        )  # fmt: skip
+    _prepared(data, out, as_json)
+
+
+for _source in ("mimic-iii", "mimic-iv"):
+    prepare.command(_source)(_prepare_mimic)
+
+
+@app.command()
+def validate(
+    data: Annotated[Path, typer.Argument(help="A prepared folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check a prepared folder: hashes, patients per split, times, ranges, prevalence, published counts."""
+    from sklar.data.audit import audit
+    from sklar.data.store import PreparedData
+
+    opened = PreparedData.open(data, verify=True)
+    if str(opened.manifest.rules.get("source", "")).startswith("mimic"):
+        from sklar.mimic import audit_mimic as audit
+    findings = audit(opened)
+    if as_json:
+        _json({"data": str(data), "findings": [vars(finding) for finding in findings]})
+    for finding in () if as_json else findings:
+        mark = {"ok": "ok", "note": "--", "failed": "!!"}[finding.state]
+        _show(f"{mark} {finding.topic}: {finding.detail}")
+    if any(finding.state == "failed" for finding in findings):
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -228,6 +286,30 @@ def main() -> None:
     except SklarError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+
+
+def _prepared(data: "PreparedData", out: Path, as_json: bool) -> None:
+    counts = {name: (c.subjects, c.events) for name, c in data.manifest.counts.items()}
+    if as_json:
+        _json({"data": str(out), "hash": data.hash, "counts": counts, "presence": data.manifest.presence})
+        return
+    for name, (subjects, events) in counts.items():
+        _show(f"{name:<6} {subjects:>7,} subjects {events:>6,} events")
+    for name, share in data.manifest.presence.items():
+        _show(f"{name} is present in {share:.1%}")
+    _show(f"prepared: {out}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar on standard error, for what reports a stage and the fraction done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda what, done: bar.update(task, description=what, completed=done)
 
 
 def _first(folders: Sequence[Path]) -> str:

@@ -1,0 +1,8 @@
+"""From raw MIMIC-III and MIMIC-IV tables to a prepared folder."""
+
+from sklar.mimic.audit import audit_mimic
+from sklar.mimic.plan import Reading, plan
+from sklar.mimic.prepare import prepare
+from sklar.mimic.rules import COMPAT, STRICT, Rules, resolve
+
+__all__ = ["COMPAT", "STRICT", "Reading", "Rules", "audit_mimic", "plan", "prepare", "resolve"]

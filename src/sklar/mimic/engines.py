@@ -1,0 +1,105 @@
+"""Where the raw tables live: each engine gives them as Ibis tables and runs what is built on them."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sklar.errors import DataError
+from sklar.mimic.layout import Layout, check_columns
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+    from ibis.backends.duckdb import Backend
+
+
+class Engine(ABC):
+    """Raw tables of one data set, and the engine that reads them.
+
+    Attributes:
+        layout: Tables and columns.
+        name: The engine's name.
+    """
+
+    layout: Layout
+    name: str
+
+    @abstractmethod
+    def where(self, table: str) -> str:
+        """The file or database table, for messages."""
+
+    @abstractmethod
+    def size(self, table: str) -> int | None:
+        """Bytes of a table's file, None in a database."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """What changes when the raw tables change: sizes and times of files, or the place of a database."""
+
+    @abstractmethod
+    def _open(self, table: str) -> "ir.Table":
+        """The table as it is."""
+
+    @abstractmethod
+    def run(self, expression: "ir.Table", table: str) -> pa.Table:
+        """The rows of an expression that reads ``table`` among others.
+
+        Raises:
+            DataError: A table cannot be read; the message names it.
+        """
+
+    @abstractmethod
+    def save(self, expression: "ir.Table", path: Path, table: str) -> None:
+        """Write the rows of an expression that reads ``table`` as Parquet, never holding all of them.
+
+        Raises:
+            DataError: A table cannot be read, or the disk is full.
+        """
+
+    @abstractmethod
+    def upload(self, table: pa.Table) -> "ir.Table":
+        """A small table put beside the raw ones, for the time that the engine is open."""
+
+    @property
+    @abstractmethod
+    def workspace(self) -> "Backend":
+        """An embedded DuckDB for what is done with the result; wherever the raw tables are."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+    def table(self, name: str) -> "ir.Table":
+        """A raw table with the columns of the layout under our names, types as they are.
+
+        Raises:
+            DataError: A column is missing.
+        """
+        table = self._open(name)
+        table = table.rename({column.lower(): column for column in table.columns if column.lower() != column})
+        check_columns(self.layout, name, list(table.columns), self.where(name))
+        spec = self.layout.tables[name]
+        return table.select(
+            **{own: table[spec.raw(own)] for own in spec.kinds if spec.raw(own) in table.columns}
+        )
+
+
+def write_batches(batches: pa.RecordBatchReader, path: Path) -> None:
+    """Stream record batches into a Parquet file."""
+    with pq.ParquetWriter(path, batches.schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def disk_full(error: Exception, path: Path) -> DataError | None:
+    """The error to raise when writing ``path`` failed because the disk is full, else None."""
+    text = str(error).lower()
+    full = getattr(error, "errno", None) == 28 or "no space left" in text or "disk is full" in text
+    if not full:
+        return None
+    return DataError(
+        f"{path}: the disk is full ({error}). Free some space, or write to (or set temporary=) another disk; "
+        "finished tables are kept and not read again"
+    )

@@ -1,0 +1,33 @@
+"""Engines by name."""
+
+import os
+from pathlib import Path
+
+from sklar.errors import UserError
+from sklar.mimic.engines import Engine
+from sklar.mimic.layout import Layout
+
+ENGINES = ("duckdb",)
+"""Names of the engines."""
+
+
+def open_engine(
+    name: str,
+    raw: str | os.PathLike[str],
+    layout: Layout,
+    memory_limit: str | None,
+    threads: int | None,
+    out: Path,
+) -> Engine:
+    """The engine of a name, with the raw tables open.
+
+    Raises:
+        UserError: There is no such engine, or its extra is not installed.
+        DataError: A table is missing.
+    """
+    if name not in ENGINES:
+        raise UserError(f"engine {name!r}: choose one of {', '.join(ENGINES)}")
+    spill = out.parent / f".{out.name}.spill"
+    from sklar.mimic.duckdb import DuckDB
+
+    return DuckDB(Path(raw), layout, memory_limit, threads, spill)
