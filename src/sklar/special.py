@@ -19,6 +19,8 @@ _LOG_SQRT_2PI = 0.5 * math.log(2.0 * math.pi)
 _TINY_LOG = {torch.float32: -9.5, torch.float64: -19.5}
 # Where erfc(|x| / sqrt 2) is still a normal number with room to spare.
 _ERFC_LIMIT = {torch.float32: 12.0, torch.float64: 36.0}
+# Up to |2u - 1| of this, rounding 2u - 1 moves the normal quantile by less than 1e-14.
+_CENTRAL = 0.99
 # exp(log p) is a normal double above this.
 _NORMAL_LOG = -690.0
 
@@ -34,11 +36,25 @@ def patched(value: Tensor, mask: Tensor, function: Callable[[Tensor], Tensor], a
     On the CPU only those elements are computed, in place; an accelerator computes all, since counting them
     would make it wait.
     """
+    return patched_all((value,), mask, lambda part: (function(part),), argument)[0]
+
+
+def patched_all(
+    values: tuple[Tensor, ...],
+    mask: Tensor,
+    function: Callable[..., tuple[Tensor, ...]],
+    *arguments: Tensor,
+) -> tuple[Tensor, ...]:
+    """:func:`patched` for a function of several arguments and results."""
     if mask.device.type != "cpu":
-        return torch.where(mask, function(argument), value)
-    if bool(mask.any()):
-        value[mask] = function(argument[mask])
-    return value
+        found = function(*arguments)
+        return tuple(torch.where(mask, new, old) for new, old in zip(found, values, strict=True))
+    where = mask.flatten().nonzero().squeeze(-1)
+    if where.numel():
+        found = function(*[torch.take(argument, where) for argument in arguments])
+        for old, new in zip(values, found, strict=True):
+            old.put_(where, new)
+    return values
 
 
 def log1mexp(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -233,7 +249,7 @@ def ndtri_log(
 ) -> Float[Tensor, "*shape"]:
     r"""Normal quantile $\Phi^{-1}(u)$ from $\log u$, exact in both tails; $\pm\infty$ at $u$ = 1 and 0.
 
-    Works in double precision whatever the type of the argument: the double kernels cost the same, and
+    One erfinv in the middle; beyond it the smaller of u and 1-u, in double precision, because
     $\log u = -5000$ leaves single precision no digits for the slope.
 
     Args:
@@ -241,6 +257,9 @@ def ndtri_log(
         log_sf: log(1-u); needed only where 1-u is too small to tell ``log_u`` from 0. The derivative
             then flows through the smaller of the two.
     """
+    logs = (log_u,) if log_sf is None else (log_u, log_sf)
+    if not torch.is_grad_enabled() or not any(log.requires_grad for log in logs):
+        return _quantile(log_u, log_sf, slope=False)[0]
     if log_sf is None:
         z: Tensor = _Quantile.apply(log_u)[0]  # type: ignore[no-untyped-call]
     else:
@@ -269,13 +288,7 @@ class _Quantile(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, log_u: Tensor) -> tuple[Tensor, Tensor]:
-        wide = log_u.double()
-        upper = wide > -_LOG_2
-        z = torch.special.ndtri(torch.where(upper, -torch.expm1(wide), wide.exp()))
-        z = z * (1.0 - 2.0 * upper.double())
-        z = _with_tail(z, wide)
-        slope = torch.exp(wide + 0.5 * z * z + _LOG_SQRT_2PI).to(log_u.dtype)
-        z = z.to(log_u.dtype)
+        z, slope = _quantile(log_u, None, slope=True)
         ctx.save_for_backward(z, slope)
         return z, slope
 
@@ -291,11 +304,8 @@ class _QuantileOfBoth(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, log_u: Tensor, log_sf: Tensor) -> tuple[Tensor, Tensor]:
-        wide = torch.minimum(log_u, log_sf).double()
+        z, slope = _quantile(log_u, log_sf, slope=True)
         sign = 2.0 * (log_u < log_sf).to(log_u.dtype) - 1.0
-        z = _with_tail(torch.special.ndtri(wide.exp()), wide)
-        slope = torch.exp(wide + 0.5 * z * z + _LOG_SQRT_2PI).to(log_u.dtype)
-        z = z.to(log_u.dtype) * sign
         ctx.save_for_backward(z, slope, sign)
         return z, slope
 
@@ -305,6 +315,28 @@ class _QuantileOfBoth(torch.autograd.Function):
         inner = grad_z * sign * slope + grad_slope * slope * (1.0 + sign * z * slope)
         by_u = inner * (0.5 * (1.0 + sign))
         return by_u, inner - by_u
+
+
+def _quantile(log_u: Tensor, log_sf: Tensor | None, slope: bool) -> tuple[Tensor, ...]:
+    """The normal quantile and, where asked, Phi(z)/phi(z); with both logs, of the smaller tail."""
+    logs = (log_u,) if log_sf is None else (log_u, log_sf)
+    x = 2.0 * torch.exp(log_u) - 1.0
+    z = math.sqrt(2.0) * torch.erfinv(x)
+    found: tuple[Tensor, ...] = (z,)
+    if slope:
+        tail = log_u if log_sf is None else torch.minimum(log_u, log_sf)
+        found = (z, torch.exp(tail + (0.5 * z * z + _LOG_SQRT_2PI)))
+    return patched_all(found, x.abs() > _CENTRAL, lambda *args: _outer_quantile(*args)[: len(found)], *logs)
+
+
+def _outer_quantile(log_u: Tensor, log_sf: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The same from the smaller of u and 1-u, in double precision."""
+    wide = log_u.double()
+    other = log1mexp(-wide) if log_sf is None else log_sf.double()
+    tail = torch.minimum(wide, other)
+    z = _with_tail(torch.special.ndtri(tail.exp()), tail)
+    rate = torch.exp((wide if log_sf is None else tail) + 0.5 * z * z + _LOG_SQRT_2PI)
+    return torch.where(wide < other, z, -z).to(log_u.dtype), rate.to(log_u.dtype)
 
 
 def _with_tail(z: Tensor, log_p: Tensor) -> Tensor:

@@ -150,7 +150,8 @@ def _kernel(
 ) -> tuple[Tensor, Slopes | None]:
     """Log density and its derivatives in the elements of L and the logs; see ``analytic.Kernel``."""
     rows = lower_rows(parameters, len(columns))
-    scores, by_u, by_sf = ndtri_log_slopes(*together(columns))
+    points = together(columns)
+    scores, by_u, by_sf = ndtri_log_slopes(*points) if slopes else (ndtri_log(*points), points.log_u, None)
     z = list(scores.unbind(0))
     white = whiten(rows, z)
     value = -rows[0][-1].log()
