@@ -45,7 +45,7 @@ def _evaluate(
     rows, joined = lower_rows(entries, d), together(columns)
     log_p, left = smaller_tail(*joined)
     distance = student_distance(tail, log_p)
-    sign = torch.where(left, -1.0, 1.0).to(distance)
+    sign = 1.0 - 2.0 * left.to(distance.dtype)  # faster than a choice
     sinh, cosh, tanh, log_cosines, remainder, doubled = _hyperbolic(distance)
     white = whiten(rows, list((sign * sinh).unbind(0)))
     form = remainder  # 1 + |w|^2 is e^(2m) (1 + form)

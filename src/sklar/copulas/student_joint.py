@@ -81,8 +81,9 @@ class StudentLaw(Law):
         matrix = correlation.reshape(-1, d, d)
         df, series = self.tail
         if df.numel() > 1:
-            df = df.expand(shape).reshape(-1)
-            series = series.expand(*series.shape[:2], *shape).reshape(*series.shape[:2], -1)
+            lead = series.shape[:2]
+            series = series.reshape(*lead, *[1] * (len(shape) - df.ndim), *df.shape)
+            df, series = df.expand(shape).reshape(-1), series.expand(*lead, *shape).reshape(*lead, -1)
         values = []
         for start in range(0, flat[0].shape[0], rows):
             piece = slice(start, start + rows)

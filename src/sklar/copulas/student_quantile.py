@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from sklar.copulas.student_cdf import StudentTail, chebyshev_sums, log_scale
+from sklar.special import patched
 
 _LOG_2 = math.log(2.0)
+_ROUGH = 12  # terms of the series that the first step needs
 _CHUNK = 16_384  # values that stay in the cache of one core
 
 
@@ -52,7 +54,7 @@ def student_distance(tail: StudentTail, log_p: Tensor) -> Tensor:
 class _Distance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, log_p: Tensor, df: Tensor, series: Tensor) -> Tensor:
-        t = torch.where(log_p == -torch.inf, torch.inf, solve_in_chunks(log_p, df, series))
+        t = patched(solve_in_chunks(log_p, df, series), log_p == -torch.inf, torch.neg, log_p)
         ctx.save_for_backward(df, series, t)
         ctx.shape = log_p.shape
         return t
@@ -85,17 +87,14 @@ def _solve(log_p: Tensor, df: Tensor, series: Tensor) -> Tensor:
     scale = log_scale(df)
     excess = (-_LOG_2 - log_p).clamp(min=0.0)  # rounding may leave p a last digit above one half
     t = _start(excess / df, excess, scale)
-    for _ in range(2):  # a third would change nothing
-        t = _step(t, log_p, df, series, scale)
-    return t
+    t = _step(t, log_p, df, series[:, :_ROUGH], scale)  # to 1e-3
+    return _step(t, log_p, df, series, scale)  # to the last digit
 
 
 def _start(per_df: Tensor, excess: Tensor, scale: Tensor) -> Tensor:
     """The smaller of two upper bounds, from P <= sech^nu(t)/2 and from P <= exp(-2ct)/2."""
     grown = torch.expm1(per_df.clamp(max=300.0))
-    wide = torch.where(
-        per_df < 300.0, torch.log1p(grown + torch.sqrt(grown * (grown + 2.0))), per_df + _LOG_2
-    )
+    wide = torch.log1p(grown + torch.sqrt(grown * (grown + 2.0))) + (per_df - 300.0).clamp(min=0.0)
     return torch.minimum(wide, excess * torch.exp(-scale) * 0.5)
 
 
