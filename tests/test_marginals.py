@@ -6,7 +6,13 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from sklar.marginals import GaussianMixture, MixtureMarginal
+from sklar.marginals import (
+    GaussianMixture,
+    MixtureMarginal,
+    inverse_rosenblatt_together,
+    rosenblatt_together,
+)
+from sklar.marginals.transform import in_logs, rosenblatt
 
 SHAPES = [(d, k) for d in (1, 4, 64, 512) for k in (1, 3)]
 
@@ -114,16 +120,131 @@ def test_pathwise_gradient_is_exact_for_one_component():
     assert torch.autograd.gradcheck(inverse, (log_u.requires_grad_(), model.loc, model.scale))
 
 
-def test_pathwise_gradient_of_several_components_is_implicit_in_the_first_coordinate():
-    """There it is exact; later coordinates hold the earlier ones constant, as documented."""
-    model = mixture(3, 3, torch.float64, requires_grad=True)
-    log_u = -torch.empty(4, 3, dtype=torch.float64).exponential_(generator=torch.Generator().manual_seed(9))
+def test_pathwise_gradient_of_several_components_is_implicit_and_exact():
+    model = mixture(4, 3, torch.float64, requires_grad=True)
+    log_u = -torch.empty(3, 4, dtype=torch.float64).exponential_(generator=torch.Generator().manual_seed(9))
 
-    def first(log_u, logits, loc, scale):
-        return GaussianMixture(logits, loc, scale).inverse_rosenblatt(log_u)[:, 0]
+    def inverse(log_u, logits, loc, scale):
+        return GaussianMixture(logits, loc, scale).inverse_rosenblatt(log_u)
 
     arguments = (log_u.requires_grad_(), model.logits, model.loc, model.scale)
-    assert torch.autograd.gradcheck(first, arguments)
+    assert torch.autograd.gradcheck(inverse, arguments)
+
+
+def expectation_gradient(model: GaussianMixture) -> tuple[torch.Tensor, ...]:
+    """d E[h(z)], h(z) = sin(z_1 + 2 z_2), in closed form: E sin(N(a, b^2)) = sin(a) exp(-b^2 / 2)."""
+    direction = torch.tensor([1.0, 2.0], dtype=model.loc.dtype)
+    mean, variance = model.loc @ direction, model.scale.square() @ direction.square()
+    value = (model.logits.softmax(-1) * torch.sin(mean) * torch.exp(-0.5 * variance)).sum()
+    return torch.autograd.grad(value, (model.logits, model.loc, model.scale))
+
+
+def read(z: torch.Tensor) -> torch.Tensor:
+    return torch.sin(z[..., 0] + 2.0 * z[..., 1])
+
+
+@pytest.mark.parametrize("how", ["pathwise", "stratified"])
+def test_draws_have_an_unbiased_gradient(how: str):
+    model = mixture(2, 3, torch.float64, requires_grad=True)
+    generator = torch.Generator().manual_seed(20)
+    batches = []
+    for _ in range(20):
+        if how == "pathwise":
+            value = read(model.rsample((4000,), generator)).mean()
+        else:
+            log_weights, draws = model.stratified((4000,), generator)
+            value = (log_weights.exp() * read(draws)).sum(-1).mean()
+        batches.append(torch.autograd.grad(value, (model.logits, model.loc, model.scale)))
+    for found, wanted in zip(zip(*batches, strict=True), expectation_gradient(model), strict=True):
+        found = torch.stack(found)
+        error = found.std(0) / math.sqrt(len(found))
+        assert ((found.mean(0) - wanted).abs() < 4.5 * error).all()  # 15 numbers, twice
+        assert (error < 0.05).all()
+
+
+def test_the_stratified_gradient_in_the_weights_has_less_variance_than_the_pathwise_one():
+    model = mixture(2, 3, torch.float64, requires_grad=True)
+    generator = torch.Generator().manual_seed(21)
+    spread = {}
+    for how in ("pathwise", "stratified"):
+        found = []
+        for _ in range(200):
+            if how == "pathwise":
+                value = read(model.rsample((64,), generator)).mean()
+            else:
+                log_weights, draws = model.stratified((64,), generator)
+                value = (log_weights.exp() * read(draws)).sum(-1).mean()
+            found.append(torch.autograd.grad(value, model.logits)[0])
+        spread[how] = float(torch.stack(found).std(0).mean())
+    assert spread["stratified"] < 0.6 * spread["pathwise"]
+
+
+def stacked(m: int, k: int, n: int, d: int, dtype=torch.float64, seed: int = 30):
+    g = torch.Generator().manual_seed(seed)
+    z = torch.randn(m, n, d, generator=g, dtype=torch.float64)
+    logits = torch.randn(m, k, 1, generator=g, dtype=torch.float64)
+    loc = torch.randn(m, k, d, generator=g, dtype=torch.float64)
+    scale = 0.4 + torch.rand(m, k, d, generator=g, dtype=torch.float64)
+    return tuple(t.to(dtype).requires_grad_() for t in (z, logits.log_softmax(1), loc, scale))
+
+
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_fast_transform_equals_the_one_in_logs(k: int, separate: bool):
+    arguments = stacked(2, k, 6, 9)
+    results = []
+    for function in (rosenblatt, in_logs):
+        values = function(*arguments, separate)
+        weight = [torch.cos(torch.arange(float(v.numel()))).view(v.shape).to(v) for v in values]
+        results.append((*values, *torch.autograd.grad(values, arguments, weight)))
+    for fast, slow in zip(*results, strict=True):
+        torch.testing.assert_close(fast, slow, rtol=1e-11, atol=1e-11)
+
+
+def test_separate_gradients_reach_z_through_u_and_the_mixture_through_the_density():
+    z, *parameters = stacked(2, 3, 6, 9)
+    log_u, log_sf, log_prob = rosenblatt(z, *parameters, separate=True)
+    through_u = torch.autograd.grad(
+        (log_u + log_sf).sum(), [z, *parameters], allow_unused=True, retain_graph=True
+    )
+    through_density = torch.autograd.grad(log_prob.sum(), [z, *parameters], allow_unused=True)
+    assert through_u[0].abs().sum() > 0
+    assert through_u[1:] == (None, None, None)
+    assert through_density[0] is None
+    assert all(part.abs().sum() > 0 for part in through_density[1:])
+
+
+def test_uniforms_that_underflow_fall_back_to_logs():
+    arguments = stacked(1, 2, 3, 4, torch.float32)
+    with torch.no_grad():
+        arguments[0][0, 0, 2] = 40.0
+    log_u, log_sf, _ = rosenblatt(*arguments)
+    expected = in_logs(*(a.double() for a in arguments))
+    assert float(log_sf.detach().min()) < -200.0
+    torch.testing.assert_close(log_sf.double(), expected[1], rtol=1e-5, atol=1e-6)
+    gradient = torch.autograd.grad((log_u + log_sf).sum(), arguments[0])[0]
+    assert bool(torch.isfinite(gradient).all())
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+def test_mixtures_together_equal_each_alone(per_row: bool):
+    models = [mixture(5, 3), mixture(5, 3)]
+    models[1] = GaussianMixture(models[1].logits, models[1].loc + 0.5, models[1].scale)
+    if per_row:
+        shift = torch.linspace(-1, 1, 7).unsqueeze(1) * torch.tensor([1.0, 0.0, -1.0])
+        models = [GaussianMixture(m.logits + shift, m.loc, m.scale) for m in models]
+    z = [
+        m.loc[0] + torch.randn(7, 5, generator=torch.Generator().manual_seed(i)) for i, m in enumerate(models)
+    ]
+    log_u, log_sf, log_prob = rosenblatt_together(models, z)
+    pairs = []
+    for i, model in enumerate(models):
+        alone = model.rosenblatt(z[i])
+        torch.testing.assert_close((log_u[i], log_sf[i]), alone)
+        torch.testing.assert_close(log_prob[i], model.log_prob(z[i]), rtol=1e-5, atol=1e-5)
+        pairs.append((alone[0].expand(2, -1, -1), alone[1].expand(2, -1, -1)))
+    for back, wanted in zip(inverse_rosenblatt_together(models, pairs), z, strict=True):
+        torch.testing.assert_close(back, wanted.expand(2, -1, -1), rtol=1e-4, atol=1e-4)
 
 
 def test_gradient_can_be_refused():

@@ -11,7 +11,7 @@ from sklar.alignment.impute import IMPUTATIONS, Imputed
 from sklar.alignment.moments import ScoreMoments
 from sklar.alignment.patterns import patterns
 from sklar.copulas import FAMILIES, Copula, LearnedCopula
-from sklar.marginals import GaussianMixture, MixtureMarginal
+from sklar.marginals import GaussianMixture, MixtureMarginal, rosenblatt_together
 
 
 @final
@@ -105,14 +105,16 @@ class CopulaAlignment(nn.Module):
         need no label. In training the latents also move the running moments, and after the warm-up the
         mixtures are initialised from the last ones.
         """
-        log_u, log_sf = self.uniforms(z)
+        log_u, log_sf, log_prob = self._transform(z)
         log_density = self._log_density(log_u, log_sf, present)
         paired = present.sum(1) >= 2
         copula = log_density.sum() / paired.sum().clamp(min=1)  # zero when no row has a pair
         if self.training:
             self.moments.update(log_u.detach(), log_sf.detach(), present)
             self._remember(z, present)
-        return {"copula": -self.weight * copula, "margins": self._margin_nll(z, present)}
+        rows = present.T
+        nll = -(log_prob * rows).sum(1) / (rows.sum(1).clamp(min=1) * self.dim)
+        return {"copula": -self.weight * copula, "margins": nll.sum()}
 
     def log_density(
         self, z: Mapping[str, Float[Tensor, "b d"]], present: Bool[Tensor, "b m"]
@@ -137,11 +139,15 @@ class CopulaAlignment(nn.Module):
 
         Under "ifm" routing the mixtures are detached here.
         """
-        pairs = [
-            self.margin(name, detach=self.routing == "ifm").rosenblatt(z[name]) for name in self.modalities
-        ]
-        log_u, log_sf = zip(*pairs, strict=True)
-        return torch.stack(log_u, -1), torch.stack(log_sf, -1)
+        log_u, log_sf, _ = self._transform(z)
+        return log_u, log_sf
+
+    def _transform(self, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Log u and log(1 - u), (B, d, M), and the log density of each latent, (M, B)."""
+        margins = [self.margin(name) for name in self.modalities]
+        latents = [z[name] for name in self.modalities]
+        log_u, log_sf, log_prob = rosenblatt_together(margins, latents, self.routing == "ifm")
+        return log_u.movedim(0, -1), log_sf.movedim(0, -1), log_prob
 
     def margin(self, name: str, detach: bool = False) -> GaussianMixture:
         """The mixture of one modality; standard normal until it is initialised."""
@@ -179,18 +185,12 @@ class CopulaAlignment(nn.Module):
             if len(columns) < 2:
                 continue
             margin = copula if len(columns) == len(self.modalities) else copula.marginal(columns)
-            values = margin.log_density(log_u[rows][..., columns], log_sf[rows][..., columns])
+            own = (part.movedim(-1, 0) for part in (log_u, log_sf))  # modalities first, as they lie in memory
+            if len(rows) < len(out) or len(columns) < len(self.modalities):
+                own = (part[list(columns)][:, rows] for part in own)
+            values = margin.log_density(*(part.movedim(0, -1) for part in own))
             out = out.index_copy(0, rows, values.mean(1))
         return out
-
-    def _margin_nll(self, z: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        total = z[self.modalities[0]].new_zeros(())
-        for column, name in enumerate(self.modalities):
-            own = z[name].detach() if self.routing == "ifm" else z[name]
-            rows = present[:, column]
-            nll = -self.margin(name).log_prob(own) * rows
-            total = total + nll.sum() / (rows.sum().clamp(min=1) * self.dim)
-        return total
 
     @torch.no_grad()
     def _remember(self, z: Mapping[str, Tensor], present: Tensor) -> None:

@@ -2,6 +2,6 @@
 
 from sklar.marginals.learned import MixtureMarginal
 from sklar.marginals.mixture import GaussianMixture
-from sklar.marginals.together import inverse_rosenblatt_together
+from sklar.marginals.together import inverse_rosenblatt_together, rosenblatt_together
 
-__all__ = ["GaussianMixture", "MixtureMarginal", "inverse_rosenblatt_together"]
+__all__ = ["GaussianMixture", "MixtureMarginal", "inverse_rosenblatt_together", "rosenblatt_together"]

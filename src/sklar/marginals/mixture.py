@@ -11,8 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sklar.marginals.implicit import implicit
 from sklar.marginals.inverse import invert_rosenblatt
-from sklar.special import log1mexp, log_ndtr_both, log_normal_density, ndtri_log
+from sklar.marginals.transform import rosenblatt
+from sklar.special import log1mexp, log_ndtr_both, log_neg_log, log_normal_density, ndtri_log
 
 
 @final
@@ -79,6 +81,24 @@ class GaussianMixture:
         """(:meth:`log_cdf`, :meth:`log_sf`) in one pass."""
         return _mixed_cdf(self._log_weights(), self._standardise(z))
 
+    def joint_cdf(
+        self, z: Float[Tensor, "*batch d"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+        r"""(log F, log(-log F)) of the d-variate CDF $F(z) = \sum_k \pi_k \prod_j \Phi(t_{kj})$.
+
+        For d > 1 this is no uniform under the model: $-\log F$ of one component is the sum of d exponentials.
+        The second value keeps its digits where F rounds to one.
+        """
+        both = [log_ndtr_both(t) for t in self._standardise(z)]
+        # log of -log Phi per coordinate, then of their sum: exact where each Phi rounds to one
+        depth = [log_neg_log(below, above).logsumexp(-1) for below, above in both]
+        log_weights = list(self.logits.log_softmax(-1).unbind(-1))
+        log_cdf = _mix(log_weights, [-value.exp() for value in depth])
+        if len(depth) == 1:
+            return log_cdf, depth[0]
+        log_sf = _mix(log_weights, [_log_complement(value) for value in depth])
+        return log_cdf, log_neg_log(log_cdf, log_sf)
+
     def rosenblatt(
         self, z: Float[Tensor, "*batch d"]
     ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch d"]]:
@@ -91,8 +111,10 @@ class GaussianMixture:
         References:
             Rosenblatt (1952), Remarks on a multivariate transformation.
         """
-        scores = self._standardise(z)
-        return _mixed_cdf(self._conditional_log_weights(scores), scores)
+        batch = torch.broadcast_shapes(z.shape[:-1], self.logits.shape[:-1])  # type: ignore[no-untyped-call]
+        rows = z.expand(*batch, self.dim).reshape(1, -1, self.dim)
+        log_u, log_sf, _ = rosenblatt(rows, self._row_weights(batch), self.loc[None], self.scale[None])
+        return log_u.reshape(*batch, self.dim), log_sf.reshape(*batch, self.dim)
 
     def inverse_rosenblatt(
         self,
@@ -108,9 +130,8 @@ class GaussianMixture:
         Args:
             log_u: Log uniforms strictly between 0 and 1.
             log_sf: log(1-u), for u that ``log_u`` cannot tell from one.
-            grad: ``"pathwise"`` differentiates in u and the parameters. It is exact for K = 1. For K > 1
-                it takes z_<j as constant when it differentiates z_j: cheap, biased by what the omitted
-                dependence contributes; the exact gradient needs a triangular d x d solve per row.
+            grad: ``"pathwise"`` is the exact gradient in u and the parameters: closed form for K = 1, else
+                implicit, one triangular d x d solve and d^2 numbers of memory per row, first order only.
                 ``"none"`` gives z without gradient.
         """
         if log_sf is None:
@@ -123,10 +144,21 @@ class GaussianMixture:
     def rsample(
         self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
     ) -> Float[Tensor, "*sample_batch d"]:
-        """Draw z with the gradient of :meth:`inverse_rosenblatt` (``"pathwise"``) in the parameters."""
-        shape = (*sample_shape, *self.logits.shape[:-1], self.dim)
-        noise = torch.empty(shape, dtype=self.loc.dtype, device=self.loc.device)
+        """Draw z with the exact pathwise gradient of :meth:`inverse_rosenblatt` in all parameters."""
+        noise = self._noise(sample_shape)
         return self.inverse_rosenblatt(-noise.exponential_(generator=generator))
+
+    def stratified(
+        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "*batch component"], Float[Tensor, "*sample_batch component d"]]:
+        r"""One draw of every component, to be averaged with the weights: (log weights, draws).
+
+        $E[h(z)] = \sum_k \pi_k E[h(\mu_k + s_k \epsilon)]$, so a loss of each draw, averaged with the
+        weights, has an unbiased gradient in all parameters, of less variance than one pathwise draw. It takes
+        K evaluations of what reads the draws. Averaging the draws themselves would not sample the mixture.
+        """
+        noise = self._noise((*sample_shape, *self.logits.shape[:-1], self.components), batch=False)
+        return self.logits.log_softmax(-1), self.loc + self.scale * noise.normal_(generator=generator)
 
     def sample(
         self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
@@ -137,8 +169,19 @@ class GaussianMixture:
             weights = self.logits.softmax(-1).expand(*shape, self.components)
             flat = weights.reshape(-1, self.components)
             chosen = torch.multinomial(flat, 1, generator=generator).reshape(shape)
-            noise = torch.empty((*shape, self.dim), dtype=self.loc.dtype, device=self.loc.device)
+            noise = self._noise(sample_shape)
             return self.loc[chosen] + self.scale[chosen] * noise.normal_(generator=generator)
+
+    def _noise(self, sample_shape: Sequence[int], batch: bool = True) -> Tensor:
+        rows = self.logits.shape[:-1] if batch else ()
+        return torch.empty((*sample_shape, *rows, self.dim), dtype=self.loc.dtype, device=self.loc.device)
+
+    def _row_weights(self, batch: Sequence[int]) -> Tensor:
+        """(1, K, n) log weights of the rows of a flattened batch, n = 1 where they share them."""
+        weights = self.logits.log_softmax(-1)
+        if weights.ndim == 1:
+            return weights.view(1, -1, 1)
+        return weights.expand(*batch, -1).reshape(1, -1, self.components).mT
 
     # One tensor per component: unrolled arithmetic is several times faster than a component axis.
 
@@ -153,46 +196,20 @@ class GaussianMixture:
         """K tensors (*batch, 1)."""
         return [weight.unsqueeze(-1) for weight in self.logits.log_softmax(-1).unbind(-1)]
 
-    def _conditional_log_weights(self, scores: Sequence[Tensor]) -> list[Tensor]:
-        """K tensors (*batch, d): log P(component | z_<j)."""
-        prior = self._log_weights()
-        if len(prior) == 1:
-            return prior
-        densities = self._log_densities(scores)
-        # Only differences between components count; small ones keep their digits over 512 coordinates.
-        best = densities[0].detach()
-        for density in densities[1:]:
-            best = torch.maximum(best, density.detach())
-        start = torch.zeros_like(best[..., :1])
-        joint = [
-            weight + torch.cat([start, (density - best)[..., :-1]], dim=-1).cumsum(-1)
-            for weight, density in zip(prior, densities, strict=True)
-        ]
-        total = _log_add(joint)
-        return [value - total for value in joint]
-
     def _inverse(self, log_u: Tensor, log_sf: Tensor) -> Tensor:
         if self.components == 1:
             return self.loc[0] + self.scale[0] * ndtri_log(log_u, log_sf)
         shape = (log_u + log_sf + self.logits[..., :1]).shape  # all three broadcast
-        differentiated = torch.is_grad_enabled()
+        flat = [part.expand(shape).reshape(1, -1, self.dim) for part in (log_u, log_sf)]
+        arguments = (self._row_weights(shape[:-1]), self.loc[None], self.scale[None])
         with torch.no_grad():
-            weights = self.logits.log_softmax(-1).expand(*shape[:-1], -1).reshape(-1, self.components).T
-            flat = (part.expand(shape).reshape(-1, self.dim) for part in (log_u, log_sf))
-            z = invert_rosenblatt(weights, self.loc.unsqueeze(1), self.scale.unsqueeze(1), *flat).reshape(
-                shape
+            weights = arguments[0].expand(-1, -1, flat[0].shape[1]) if self.logits.ndim > 1 else arguments[0]
+            z = invert_rosenblatt(
+                weights[0], self.loc.unsqueeze(1), self.scale.unsqueeze(1), flat[0][0], flat[1][0]
             )
-        if not differentiated:
-            return z
-        # One Newton step on the log odds of u, of value zero, z held constant: the implicit gradient.
-        scores = self._standardise(z)
-        conditional = self._conditional_log_weights(scores)
-        log_cdf, log_above = _mixed_cdf(conditional, scores)
-        with torch.no_grad():
-            log_pdf = _mix(conditional, self._log_densities(scores))
-            slope = torch.exp(log_pdf - log_cdf - log_above)
-            gap = log_cdf - log_above
-        return z - ((log_cdf - log_above - gap) - (log_u - log_sf - (log_u - log_sf).detach())) / slope
+        if torch.is_grad_enabled():
+            z = implicit(z[None], *arguments, *flat)[0]
+        return z.reshape(shape)
 
 
 def _mixed_cdf(weights: Sequence[Tensor], scores: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -217,3 +234,9 @@ def _log_add(terms: Sequence[Tensor]) -> Tensor:
     for term in terms[1:]:
         total = torch.logaddexp(total, term)
     return total
+
+
+def _log_complement(log_x: Tensor) -> Tensor:
+    """log(1 - exp(-x)) from log x, exact where x rounds to zero."""
+    tiny = log_x < -15.0  # below, 1 - exp(-x) = x up to half a unit of single precision
+    return torch.where(tiny, log_x, log1mexp(torch.where(tiny, 0.0, log_x).exp()))
