@@ -22,7 +22,7 @@ class ScoreMoments(nn.Module):
     """Exponentially weighted second moments of normal scores, pair by pair over jointly present rows.
 
     Learned copula parameters lag behind the latents that they couple; imputation therefore reads the
-    parameters from these moments: the correlation itself for elliptical families (a df stays the learned one),
+    parameters from these moments: the correlation itself for elliptical families (df stays the learned one),
     for the others the average of Kendall's tau = (2 / pi) asin(r), the relation of elliptical dependence.
 
     Args:
