@@ -7,7 +7,7 @@ import mpmath as mp
 import pytest
 import torch
 
-from sklar.copulas import AMH, Clayton, Copula, Frank, Gaussian, Gumbel, Joe, StudentT
+from sklar.copulas import AMH, BB1, Clayton, Copula, Frank, Gaussian, Gumbel, Joe, StudentT
 
 VALUES = ("-1e-30", "-1e-8", "-0.3", "-20", "-5000")
 POINTS = [
@@ -54,6 +54,16 @@ def amh(theta: str, log_u: list[mp.mpf]) -> mp.mpf:
         lambda t: (1 - a) / (mp.exp(t) - a),
         lambda u: mp.log((1 - a * (1 - u)) / u),
         lambda t: min(t + (1 - a), mp.mpf(1)) * mp.mpf(10) ** -25,
+        log_u,
+    )
+
+
+def bb1(theta_delta: tuple[str, str], log_u: list[mp.mpf]) -> mp.mpf:
+    a, d = (mp.mpf(float(value)) for value in theta_delta)
+    return archimedean(
+        lambda t: (1 + t ** (1 / d)) ** (-1 / a),
+        lambda u: mp.expm1(-a * mp.log(u)) ** d,
+        lambda t: t * mp.mpf(10) ** -25,
         log_u,
     )
 
@@ -162,6 +172,10 @@ SETTINGS = {
     **{f"clayton-{theta}": (clayton, theta, 2) for theta in ("-0.000001", "-0.3", "-0.9")},
     **{f"amh-{theta}": (amh, theta, 0) for theta in ("0.000001", "0.6", "0.999999999")},
     **{f"amh-{theta}": (amh, theta, 2) for theta in ("-0.000001", "-0.7", "-1")},
+    **{
+        f"bb1-{theta}-{delta}": (bb1, (theta, delta), 0)
+        for theta, delta in (("0.000001", "1.5"), ("0.5", "1"), ("1.5", "2"), ("0.01", "30"), ("20", "10"))
+    },
     **{f"frank-{theta}": (frank, theta, 0) for theta in ("0.000001", "3", "100")},
     **{f"joe-{theta}": (joe, theta, 0) for theta in ("1.000001", "1.5", "30", "200")},
     "frank--30": (frank, "-30", 2),
@@ -181,6 +195,8 @@ def build(oracle, parameter, dim: int) -> Copula:
     if oracle in (gumbel, joe):  # eta, so that theta next to one is the same number on both sides
         kind = Gumbel if oracle is gumbel else Joe
         return kind(eta=torch.tensor(float(mp.mpf(parameter) - 1), dtype=torch.float64), dim=dim)
+    if oracle is bb1:
+        return BB1(*[torch.tensor(float(value), dtype=torch.float64) for value in parameter], dim=dim)
     if oracle in (amh, clayton, frank):
         kind = {amh: AMH, clayton: Clayton, frank: Frank}[oracle]
         return kind(torch.tensor(float(parameter), dtype=torch.float64), dim=dim)

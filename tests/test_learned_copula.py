@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sklar.copulas import AMH, FAMILIES, Clayton, Frank, Gaussian, Gumbel, Independence, LearnedCopula
+from sklar.copulas import AMH, BB1, FAMILIES, Clayton, Frank, Gaussian, Gumbel, Independence, LearnedCopula
 
 LEARNABLE = [name for name, kind in FAMILIES.items() if kind.tau_range[1] > 0]
 
@@ -99,6 +99,10 @@ def test_unknown_family_is_named():
         (lambda: AMH(odds=-2.0), "theta < 1"),
         (lambda: AMH(), "theta or odds"),
         (lambda: AMH.from_tau(0.4, 2), r"between -0\.18\d+ and 0\.333.*Frank"),
+        (lambda: BB1(-0.5, 2.0), r"theta >= 0 and delta >= 1 .* got theta = -0\.5.*Frank and Gaussian do"),
+        (lambda: BB1(1.0, 0.5), r"got delta = 0\.5"),
+        (lambda: BB1(1.0), "delta or eta"),
+        (lambda: BB1.from_tau(-0.1, 3), "Gaussian"),
         (lambda: Clayton(-0.1, dim=3), r"theta >= 0 .* for 3 modalities, got -0\.1.*Gaussian"),
         (lambda: Clayton(-1.0), "theta > -1 serves"),
         (lambda: Clayton.from_tau(-0.2, 3), "Gaussian"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sklar.copulas import AMH, FAMILIES, Clayton, Copula, Frank, Gaussian, Gumbel, Joe, StudentT
+from sklar.copulas import AMH, BB1, FAMILIES, Clayton, Copula, Frank, Gaussian, Gumbel, Joe, StudentT
 
 SHARES = (0.1, 0.4, 0.85)  # of the family's largest Kendall's tau
 
@@ -60,6 +60,10 @@ def unequal() -> dict[str, Copula]:
         "amh-negative": AMH(torch.tensor(-0.8, **double)),
         "amh-lowest": AMH(torch.tensor(-1.0, **double)),
         "amh-highest": AMH(odds=torch.tensor(1e6, **double), dim=3),
+        "bb1-lower": BB1(torch.tensor(3.0, **double), torch.tensor(1.1, **double), dim=3),
+        "bb1-upper": BB1(torch.tensor(0.1, **double), torch.tensor(4.0, **double), dim=3),
+        "bb1-faint": BB1(torch.tensor(1e-6, **double), eta=torch.tensor(1e-6, **double), dim=3),
+        "bb1-steep": BB1(torch.tensor(5.0, **double), torch.tensor(8.0, **double), dim=3),
         "gumbel-faint": Gumbel(eta=torch.tensor(1e-6, **double), dim=3),
         "gumbel-steep": Gumbel(torch.tensor(30.0, **double), dim=3),
         "joe-faint": Joe(eta=torch.tensor(1e-6, **double), dim=3),

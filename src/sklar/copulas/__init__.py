@@ -6,6 +6,7 @@ tests then run on it.
 
 from sklar.copulas.amh import AMH
 from sklar.copulas.base import Copula
+from sklar.copulas.bb1 import BB1
 from sklar.copulas.clayton import Clayton
 from sklar.copulas.conditional import ConditionalCopula
 from sklar.copulas.elliptical import Elliptical
@@ -19,11 +20,13 @@ from sklar.copulas.learned import LearnedCopula
 from sklar.copulas.student import StudentT
 
 FAMILIES: dict[str, type[Copula]] = {
-    family.name: family for family in (Independence, Gumbel, Clayton, Frank, Joe, AMH, Gaussian, StudentT)
+    family.name: family
+    for family in (Independence, Gumbel, Clayton, Frank, Joe, AMH, BB1, Gaussian, StudentT)
 }
 
 __all__ = [
     "AMH",
+    "BB1",
     "FAMILIES",
     "Clayton",
     "ConditionalCopula",

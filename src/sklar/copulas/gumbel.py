@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Self
 
 import torch
@@ -13,6 +12,7 @@ from torch.distributions import constraints
 from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import OneParameter
 from sklar.copulas.columns import Column, stacked, total
+from sklar.copulas.outer_power import outer_coefficient_slopes, outer_coefficients
 from sklar.special import log1mexp, log1mexp_of_log, log_neg_log, softplus
 
 _SINGLE_POWERS = 8  # up to this dimension w^dim is finite in single precision for log u = -10,000
@@ -150,7 +150,7 @@ class Gumbel(OneParameter):
     def _log_terms(self, log_w: Tensor, dim: int) -> Tensor:
         """Log P(w), where w itself may underflow."""
         log_poly = dim * log_w
-        for k, b in enumerate(_coefficients(self.eta, dim)[:-1], 1):
+        for k, b in enumerate(outer_coefficients(self.eta, dim)[:-1], 1):
             log_b = torch.where(b > 0, torch.log(torch.where(b > 0, b, 1.0)), -torch.inf)
             log_poly = torch.logaddexp(log_poly, log_b + k * log_w)
         return log_poly
@@ -195,64 +195,24 @@ class Gumbel(OneParameter):
         """The shares b_k w^k / P(w), k = 1 .. dim."""
         scale = w.detach().clamp(min=1.0)
         a, inverse = w / scale, 1.0 / scale
-        coefficients = _coefficients(self.eta, dim)
+        coefficients = outer_coefficients(self.eta, dim)
         terms = [b * a ** (k - 1) * inverse ** (dim - k) for k, b in enumerate(coefficients, 1)]
         whole = total(terms)
         return [term / whole for term in terms]
-
-
-@lru_cache
-def _coefficient_table(dim: int) -> tuple[tuple[int, ...], ...]:
-    """b_1 .. b_dim in powers of eta, lowest first: b_{n+1,k} = b_{n,k-1} + (n eta + n - k) b_{n,k}."""
-    row: list[list[int]] = [[1]]
-    for n in range(1, dim):
-        grown = [[0] * (n + 1 - k) + [0] for k in range(1, n + 1)] + [[1]]
-        for k in range(1, n + 1):
-            for power, number in enumerate(row[k - 1]):
-                grown[k - 1][power] += (n - k) * number
-                grown[k - 1][power + 1] += n * number
-            for power, number in enumerate(row[k - 2] if k > 1 else []):
-                grown[k - 1][power] += number
-        row = grown
-    return tuple(tuple(polynomial) for polynomial in row)
-
-
-def _horner(coefficients: Sequence[int], x: Tensor) -> Tensor:
-    *lower, lead = coefficients
-    if not lower:
-        return torch.full_like(x, float(lead))
-    value = lead * x + lower[-1] if lower[-1] else lead * x
-    for number in reversed(lower[:-1]):
-        value = value * x + number if number else value * x
-    return value
-
-
-def _coefficients(eta: Tensor, dim: int) -> list[Tensor]:
-    """b_1 .. b_dim of P, all positive."""
-    return [_horner(polynomial, eta) for polynomial in _coefficient_table(dim)]
-
-
-def _coefficient_slopes(eta: Tensor, dim: int) -> list[Tensor]:
-    """Derivatives of :func:`_coefficients` in eta; that of b_dim is zero and left out."""
-    slopes = [
-        [power * number for power, number in enumerate(polynomial) if power > 0]
-        for polynomial in _coefficient_table(dim)[:-1]
-    ]
-    return [_horner(slope, eta) for slope in slopes]
 
 
 def _polynomial(eta: Tensor, w: Tensor, dim: int, slopes: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Q = P(w)/w, w dQ/dw and dQ/deta, where P = sum_k b_k w^k, by Horner's scheme."""
     if dim > _SINGLE_POWERS:
         w = w.double()
-    *lower, _ = _coefficients(eta, dim)
+    *lower, _ = outer_coefficients(eta, dim)
     value, by_w = w + lower[-1], torch.ones_like(w)
     for b in reversed(lower[:-1]):
         by_w = by_w * w + value
         value = value * w + b
     if not slopes:
         return value, value, value
-    by_lower = _coefficient_slopes(eta, dim)
+    by_lower = outer_coefficient_slopes(eta, dim)
     by_eta = by_lower[-1].expand_as(w)
     for b in reversed(by_lower[:-1]):
         by_eta = by_eta * w + b
