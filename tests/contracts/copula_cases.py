@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sklar.copulas import AMH, BB1, FAMILIES, Clayton, Copula, Frank, Gaussian, Gumbel, Joe, StudentT
+from sklar.copulas import AMH, BB1, FAMILIES, Clayton, Copula, Frank, Gaussian, Gumbel, Joe, Rotated, StudentT
 
 SHARES = (0.1, 0.4, 0.85)  # of the family's largest Kendall's tau
 
@@ -68,7 +68,21 @@ def unequal() -> dict[str, Copula]:
         "gumbel-steep": Gumbel(torch.tensor(30.0, **double), dim=3),
         "joe-faint": Joe(eta=torch.tensor(1e-6, **double), dim=3),
         "joe-steep": Joe(torch.tensor(30.0, **double), dim=3),
+        "rotated-survival": Rotated(Clayton(torch.tensor(2.0, **double)), (True, True)),
+        "rotated-90": Rotated(Joe(torch.tensor(2.5, **double)), (True, False)),
+        "rotated-negative": Rotated(Frank(torch.tensor(-3.0, **double)), (False, True)),
+        "rotated-survival-3": Rotated(Gumbel(torch.tensor(1.6, **double), dim=3), (True, True, True)),
+        "rotated-partial-3": Rotated(Clayton(torch.tensor(0.8, **double), dim=3), (True, False, True)),
+        "rotated-partial-4": Rotated(Joe(torch.tensor(1.8, **double), dim=4), (False, True, False, False)),
+        "rotated-gaussian-3": Rotated(Gaussian(CORRELATION[:3, :3]), (True, False, False)),
     }
+
+
+def rebuild(copula: Copula, raw: torch.Tensor) -> Copula:
+    """The same kind of copula from other unconstrained parameters."""
+    if isinstance(copula, Rotated):
+        return Rotated(rebuild(copula.copula, raw), copula.flips)
+    return copula.from_raw(raw, copula.dim, None)
 
 
 def interior(dim: int, count: int = 8, seed: int = 0) -> torch.Tensor:

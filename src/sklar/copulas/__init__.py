@@ -17,6 +17,7 @@ from sklar.copulas.gumbel import Gumbel
 from sklar.copulas.independence import Independence
 from sklar.copulas.joe import Joe
 from sklar.copulas.learned import LearnedCopula
+from sklar.copulas.rotated import Rotated
 from sklar.copulas.student import StudentT
 
 FAMILIES: dict[str, type[Copula]] = {
@@ -38,6 +39,7 @@ __all__ = [
     "Independence",
     "Joe",
     "LearnedCopula",
+    "Rotated",
     "StudentT",
     "pseudo_observations",
 ]
