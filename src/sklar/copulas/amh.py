@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import OneParameter
-from sklar.copulas.columns import Column, total
+from sklar.copulas.columns import Column, stacked, total
 from sklar.copulas.frank_density import eulerian_numbers, polynomial, survival
 from sklar.special import log1mexp
 
@@ -148,28 +148,27 @@ class AMH(OneParameter):
     ) -> tuple[Tensor, Slopes | None]:
         (odds,) = parameters
         d, scale = len(columns), 1.0 + odds
-        u = [column.log_u.exp() for column in columns]
-        down = [1.0 + odds * value for value in u]
-        q = [survival(column) / part for column, part in zip(columns, down, strict=True)]
-        product, lost, overlap = _product([x * scale / part for x, part in zip(u, down, strict=True)], q)
+        log_u, log_sf = stacked(columns)
+        u = torch.exp(log_u)
+        down = 1.0 + odds * u
+        q = (-torch.expm1(log_u) if log_sf is None else torch.exp(log_sf)) / down
+        log_down = torch.log(down / scale)
+        product, lost, overlap = _product((u * scale / down).unbind(0), q.unbind(0))
         g, h = 1.0 + odds * lost, odds * product / scale
         numbers = eulerian_numbers(d)
         # For two modalities A is 1 + h, which vanishes at theta = -1, u = v = 1; this keeps its digits.
         a = (1.0 + 2.0 * odds - odds * lost) / scale if d == 2 else polynomial(numbers, h)
-        value = (
-            torch.log(a) - 2.0 * total([torch.log(part / scale) for part in down]) - (d + 1) * torch.log(g)
-        )
+        value = torch.log(a) - 2.0 * total(log_down.unbind(0)) - (d + 1) * torch.log(g)
         if not slopes:
             return value, None
-        spread = total(q)
+        spread = total(q.unbind(0))
         growth = polynomial([k * number for k, number in enumerate(numbers) if k > 0], h) / a
         moved = product / scale + h * spread  # (1 + odds) dh / dodds
         by_odds = (growth * moved - (d - 1) * spread) / scale + (d + 1) * overlap / g
         pull = h * growth + (d + 1) * odds * product / g
-        by_u = [(pull - 2.0 * odds * x) / part for x, part in zip(u, down, strict=True)]
+        by_u = (pull - 2.0 * odds * u) / down
         # The density is flat next to u = 1, where log(1-u) would have more to tell.
-        flat = [] if columns[0].log_sf is None else [torch.zeros_like(value)] * d
-        return value, Slopes((by_odds,), by_u, flat)
+        return value, Slopes((by_odds,), by_u, [] if log_sf is None else torch.zeros_like(by_u))
 
     def _boundary_limit(self, columns: Sequence[Column]) -> Tensor:
         return self._log_density(columns)

@@ -13,7 +13,15 @@ from torch.distributions import constraints
 from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import OneParameter
 from sklar.copulas.columns import Column, largest_first, total
-from sklar.special import anywhere, exp_moment, log1mexp_of_log, log1p_moment, log_log1p_ratio, log_neg_log
+from sklar.special import (
+    anywhere,
+    exp_moment,
+    log1mexp_of_log,
+    log1p_moment,
+    log_log1p_ratio,
+    log_neg_log,
+    softplus,
+)
 
 _SMALL = 0.1  # from here on the plain formula's slope in theta, an error of eps / theta^2, is exact enough
 _NEAR_ZERO = 1e-30  # theta = 0 becomes this in conditionals: independence to the last digit, without 0/0
@@ -133,6 +141,8 @@ class Clayton(OneParameter):
         theta = self.theta.unsqueeze(-1)
         order = torch.arange(self.dim, dtype=noise.dtype, device=noise.device)
         z = noise / (1.0 + order * theta)
+        if not anywhere(theta < _SMALL):
+            return -softplus(torch.log(-torch.expm1(-theta * z)) + theta * z.cumsum(-1)) / theta
         return -torch.exp(self._log_solution(theta, torch.log(z), theta * (z.cumsum(-1) - z)))
 
     # Density
