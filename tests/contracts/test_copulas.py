@@ -279,6 +279,8 @@ def test_the_boundary_has_its_limit_or_minus_infinity(copula: Copula):
     u = torch.cat([u, torch.full((5, copula.dim - 2), 0.5, dtype=torch.float64)], -1).requires_grad_()
     value = copula.log_prob(u)
     assert not bool(torch.isnan(value).any() | (value == torch.inf).any())
+    alone = torch.stack([copula.log_prob(row) for row in u])
+    torch.testing.assert_close(alone, value, msg="a point's density depends on the points beside it")
     assert copula.cdf(torch.zeros(copula.dim, dtype=torch.float64)) == 0
     assert copula.cdf(torch.ones(copula.dim, dtype=torch.float64)) == pytest.approx(1.0, abs=1e-12)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Size, Tensor
 
-from sklar.copulas.columns import Column, stacked
+from sklar.copulas.columns import Column, Points, stacked
 
 _CHUNK = 16_384  # points that stay in the cache of one core while a kernel passes over them
 
@@ -95,9 +95,8 @@ def _evaluate(
     kernel: Kernel, n_parameters: int, inputs: Sequence[Tensor], wanted: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """Value and slopes; those of the points are stacked along a first axis of modalities."""
-    logs = [[part.contiguous() for part in given.unbind(-1)] for given in inputs[n_parameters:]]
-    columns = [Column(*column) for column in zip(*logs, strict=True)]
-    value, slopes = kernel(inputs[:n_parameters], columns, wanted)
+    logs = inputs[n_parameters:]
+    value, slopes = kernel(inputs[:n_parameters], Points(*logs), wanted)
     if slopes is None:
         return value, []
     points = [

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Size, Tensor
 from torch.distributions import Distribution, constraints
 
-from sklar.copulas.columns import Column, Observed
+from sklar.copulas.columns import Column, Observed, Points
 from sklar.copulas.inversion import invert_conditional
 from sklar.special import anywhere
 
@@ -98,7 +98,7 @@ class Copula(Distribution, ABC):
     ) -> Float[Tensor, "*batch"]:
         """Log C(u)."""
         self._check_log_u(log_u, log_u)
-        return self._log_cdf(_columns(log_u, log_sf))
+        return self._log_cdf(Points(log_u, log_sf))
 
     def conditional_log_cdf(
         self,
@@ -118,7 +118,7 @@ class Copula(Distribution, ABC):
         targets = (target,) if isinstance(target, int) else tuple(target)
         self._check_indices((*targets, *given))
         self._check_log_u(log_u, log_u[..., [*targets, *given]])
-        columns = _columns(log_u, log_sf)
+        columns = Points(log_u, log_sf)
         return self._conditional_log_cdf({i: columns[i] for i in targets}, {i: columns[i] for i in given})
 
     def conditional_icdf(
@@ -293,7 +293,7 @@ class Copula(Distribution, ABC):
 
     def _log_density_at(self, log_u: Tensor, log_sf: Tensor | None) -> Tensor:
         """The density formula on whole tensors, last axis modalities."""
-        return self._log_density(_columns(log_u, log_sf))
+        return self._log_density(Points(log_u, log_sf))
 
     def _on_the_boundary(self, log_u: Tensor, log_sf: Tensor | None) -> Tensor:
         """The log density with the boundary's points evaluated apart from the others."""
@@ -305,7 +305,7 @@ class Copula(Distribution, ABC):
         )
         if not anywhere(edge):
             return value
-        return torch.where(edge.squeeze(-1), self._boundary_limit(_columns(log_u, log_sf)), value)
+        return torch.where(edge.squeeze(-1), self._boundary_limit(Points(log_u, log_sf)), value)
 
     def _check_log_u(self, log_u: Tensor, read: Tensor) -> None:
         if log_u.ndim == 0 or log_u.shape[-1] != self.dim:
@@ -339,14 +339,6 @@ class Copula(Distribution, ABC):
     @abstractmethod
     def _like(self) -> Tensor:
         """A tensor whose type and device samples take."""
-
-
-def _columns(log_u: Tensor, log_sf: Tensor | None) -> list[Column]:
-    parts = [part.contiguous() for part in log_u.unbind(-1)]
-    if log_sf is None:
-        return [Column(part) for part in parts]
-    survival = [part.contiguous() for part in log_sf.unbind(-1)]
-    return [Column(*pair) for pair in zip(parts, survival, strict=True)]
 
 
 def _refuse_log_u(log_u: Tensor) -> None:

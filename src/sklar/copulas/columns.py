@@ -1,7 +1,7 @@
 """One modality's uniforms as a pair of logs."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, final, overload
 
 import torch
 from torch import Tensor
@@ -20,12 +20,45 @@ class Column(NamedTuple):
         return log1mexp(-self.log_u) if self.log_sf is None else self.log_sf
 
 
+@final
+class Points(Sequence[Column]):
+    """Columns that lie one after the other in memory, so that one operation can serve all of them.
+
+    Args:
+        log_u: (*batch, M).
+        log_sf: The same for log(1-u), if it is known.
+
+    Attributes:
+        log_u: (M, *batch).
+        log_sf: The same for log(1-u), if it is known.
+    """
+
+    def __init__(self, log_u: Tensor, log_sf: Tensor | None = None) -> None:
+        # stacking the unbound is four times faster than transposing
+        self.log_u = torch.stack(log_u.unbind(-1))
+        self.log_sf = None if log_sf is None else torch.stack(log_sf.unbind(-1))
+        survival = [None] * len(self.log_u) if self.log_sf is None else self.log_sf.unbind(0)
+        self._columns = [Column(*pair) for pair in zip(self.log_u.unbind(0), survival, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @overload
+    def __getitem__(self, index: int) -> Column: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Column]: ...
+    def __getitem__(self, index: int | slice) -> Column | list[Column]:
+        return self._columns[index]
+
+
 Observed = Tensor | tuple[Tensor, Tensor]
 """A known modality: log u, or the pair (log u, log(1-u))."""
 
 
 def stacked(columns: Sequence[Column]) -> tuple[Tensor, Tensor | None]:
     """(M, *batch) log u, and log(1-u) if every column has it: one operation then serves all modalities."""
+    if isinstance(columns, Points):
+        return columns.log_u, columns.log_sf
     survival = [column.log_sf for column in columns if column.log_sf is not None]
     log_sf = _stack(survival) if len(survival) == len(columns) else None
     return _stack([column.log_u for column in columns]), log_sf

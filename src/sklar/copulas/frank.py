@@ -130,6 +130,10 @@ class Frank(OneParameter):
     ) -> tuple[Tensor, Slopes | None]:
         return frank_kernel(parameters, columns, slopes)
 
+    def _boundary_limit(self, columns: Sequence[Column]) -> Tensor:
+        """The density is bounded and continuous up to the boundary."""
+        return self._log_density(columns)
+
     # Conditionals
 
     def _complement(self, u: Sequence[Tensor], s: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
