@@ -301,6 +301,28 @@ def test_one_copula_per_coordinate(family: str):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_one_point_serves_many_copulas(family: str):
+    kind = FAMILIES[family]
+    tau = torch.linspace(0.2, 0.6, 5, dtype=torch.float64) * kind.tau_range[1]
+    log_u = interior(3, 1)[0].log().requires_grad_()
+    value = kind.from_tau(tau, 3).log_density(log_u)
+    apart = [kind.from_tau(each, 3).log_density(log_u) for each in tau]
+    torch.testing.assert_close(value, torch.stack(apart))
+    if value.requires_grad:
+        (together,), (summed,) = (torch.autograd.grad(v.sum(), log_u) for v in (value, torch.stack(apart)))
+        torch.testing.assert_close(together, summed)
+
+
+def test_copulas_of_either_sign_serve_one_point():
+    theta = torch.tensor([-5.0, 3.0], dtype=torch.float64)
+    log_u = interior(2, 1)[0].log()
+    for kind in (FAMILIES["frank"], FAMILIES["clayton"]):
+        both = kind(theta.clamp(min=-0.5))
+        apart = torch.stack([kind(each.clamp(min=-0.5)).log_density(log_u) for each in theta])
+        torch.testing.assert_close(both.log_density(log_u), apart)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_wrong_arguments_are_named(family: str):
     copula = FAMILIES[family].from_tau(0.0 if family == "independence" else 0.2, 3)
     with pytest.raises(ValueError, match="has 3 modalities"):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sklar.copulas.analytic import Slopes
-from sklar.copulas.columns import Column, total
+from sklar.copulas.columns import Column, stacked, total
 from sklar.special import anywhere, exp_moment
 
 # Where 1 - e^-au has all but one digit, and e^(a/2) to a power of the dimension is finite.
@@ -25,9 +25,9 @@ class _Parts(NamedTuple):
     """What the density is made of; any centre gives the same."""
 
     centre: Tensor | float
-    ratio: list[Tensor]
+    ratio: Tensor
     """r_j."""
-    decay: list[Tensor]
+    decay: Tensor
     """e^{-a(u_j - centre)}."""
     floor: Tensor
     """e^{-a(1 - centre)}."""
@@ -43,16 +43,21 @@ def frank_kernel(
     """See ``analytic.Kernel``; the parameter is theta, of either sign for two modalities."""
     (theta,) = parameters
     d = len(columns)
+    log_u, log_sf = stacked(columns)
     flip = theta < 0 if d == 2 and anywhere(theta < 0) else None
     a = size(theta) if flip is not None or anywhere(theta == 0) else theta
-    u = [column.log_u.exp() for column in columns]
-    turned = u if flip is None else [u[0], torch.where(flip, survival(columns[1]), u[1])]
+    u = turned = log_u.exp()
+    if flip is not None:
+        one, other = torch.broadcast_tensors(u[0], torch.where(flip, survival(columns[1]), u[1]))  # type: ignore[no-untyped-call]
+        u, turned = torch.stack([one, u[1].expand_as(one)]), torch.stack([one, other])
     centre, ratio, decay, floor, log_scale, shrinkage = _parts(turned, a)
-    product, tail = ratio[0], decay[0]  # of the first modalities: prod r, and (1 - p prod r) e^(a centre)
-    for r, e in zip(ratio[1:], decay[1:], strict=True):
+    ratios, decays = ratio.unbind(0), decay.unbind(0)
+    product, tail = ratios[0], decays[0]  # of the first modalities: prod r, and (1 - p prod r) e^(a centre)
+    for k, (r, e) in enumerate(zip(ratios[1:], decays[1:], strict=True), start=2):
         tail = tail + (e - floor) * product
-        product = product * r
-    log_density = (a * d * centre - (d - 1) * log_scale) - a * total(turned) - d * torch.log(tail)
+        if k < d or d > 2 or slopes:
+            product = product * r
+    log_density = (a * d * centre - (d - 1) * log_scale) - a * total(turned.unbind(0)) - d * torch.log(tail)
     h = -torch.expm1(-a) * product if d > 2 else product
     if d > 2:
         log_density = log_density + torch.log(polynomial(eulerian_numbers(d - 1), h))
@@ -61,25 +66,23 @@ def frank_kernel(
     pull = d / tail  # dlog c / dh, less e^(a centre), which completes the decays
     if d > 2:
         pull = pull + _log_eulerian_slope(d - 1, h) * torch.exp(-a * centre)
-    moved = [pull * e * other - 1.0 for e, other in zip(decay, _others(ratio), strict=True)]
-    weighed = [x * m for x, m in zip(turned, moved, strict=True)]
-    by_a = total(weighed) + (d - 1) * (shrinkage - pull * product * floor)
-    if flip is None and columns[0].log_sf is None:
-        return log_density, Slopes((by_a,), [a * w for w in weighed])
+    moved = pull * decay * _others(ratios) - 1.0
+    weighed = turned * moved
+    by_a = total(weighed.unbind(0)) + (d - 1) * (shrinkage - pull * product * floor)
+    if flip is None and log_sf is None:
+        return log_density, Slopes((by_a,), a * weighed)
     sign = torch.ones_like(a) if flip is None else 1.0 - 2.0 * flip.to(a.dtype)
-    by_point = [a * moved[0], a * sign * moved[1]] if flip is not None else [a * m for m in moved]
-    pairs = list(zip(by_point, u, strict=True))
-    if columns[0].log_sf is None:
-        return log_density, Slopes((by_a * sign,), [slope * x for slope, x in pairs])
-    by_u = [torch.where(x < 0.5, slope * x, 0.0) for slope, x in pairs]
-    by_sf = [
-        torch.where(x < 0.5, 0.0, -slope * column.survival().exp())
-        for (slope, x), column in zip(pairs, columns, strict=True)
-    ]
-    return log_density, Slopes((by_a * sign,), by_u, by_sf)
+    by_point = a * moved
+    if flip is not None:
+        by_point = torch.stack([by_point[0], by_point[1] * sign])
+    if log_sf is None:
+        return log_density, Slopes((by_a * sign,), by_point * u)
+    low = u < 0.5
+    by_u = torch.where(low, by_point * u, 0.0)
+    return log_density, Slopes((by_a * sign,), by_u, torch.where(low, 0.0, -by_point * log_sf.exp()))
 
 
-def _parts(u: Sequence[Tensor], a: Tensor) -> _Parts:
+def _parts(u: Tensor, a: Tensor) -> _Parts:
     """With the smallest u as centre no exponential overflows, and expm1 keeps r's digits for small a.
 
     For a moderate a one half serves as the centre, and one exponential per modality is enough. Derivatives
@@ -89,19 +92,17 @@ def _parts(u: Sequence[Tensor], a: Tensor) -> _Parts:
     seen = a.device.type == "cpu" and not torch.is_grad_enabled()
     if seen and bool(a.min() > smallest) and bool(a.max() < largest):
         half = 0.5 * a
-        decay = [torch.exp(half - a * x) for x in u]
+        decay = torch.exp(half - a * u)
         floor, scale = torch.exp(-half), -torch.expm1(-a)
         whole, step = 1.0 / scale, floor / scale
         shrinkage = 1.0 / a - floor * floor / scale
-        return _Parts(0.5, [whole - step * e for e in decay], decay, floor, torch.log(scale / a), shrinkage)
-    low = u[0].detach()
-    for x in u[1:]:
-        low = torch.minimum(low, x.detach())
+        return _Parts(0.5, whole - step * decay, decay, floor, torch.log(scale / a), shrinkage)
+    low = u.detach().amin(0)
     scale = exp_moment(a)
     return _Parts(
         low,
-        [ratio(x, a) for x in u],
-        [torch.exp(-a * (x - low)) for x in u],
+        ratio(u, a),
+        torch.exp(-a * (u - low)),
         torch.exp(-a * (1.0 - low)),
         torch.log(scale),
         exp_moment(a, 1) / scale,
@@ -125,10 +126,10 @@ def survival(column: Column) -> Tensor:
     return -torch.expm1(column.log_u) if column.log_sf is None else column.log_sf.exp()
 
 
-def _others(values: Sequence[Tensor]) -> list[Tensor]:
-    """For each value the product of all the others, without a division."""
+def _others(values: Sequence[Tensor]) -> Tensor:
+    """For each value the product of all the others, stacked, without a division."""
     if len(values) == 2:
-        return [values[1], values[0]]
+        return torch.stack([values[1], values[0]])
     before, after = [values[0]], [values[-1]]
     for value in values[1:-1]:
         before.append(before[-1] * value)
@@ -136,7 +137,7 @@ def _others(values: Sequence[Tensor]) -> list[Tensor]:
         after.append(after[-1] * value)
     after.reverse()
     middle = [one * other for one, other in zip(before[:-1], after[1:], strict=True)]
-    return [after[0], *middle, before[-1]]
+    return torch.stack([after[0], *middle, before[-1]])
 
 
 @lru_cache
