@@ -19,6 +19,7 @@ def moments(measurements: ir.Table) -> ir.Table:
     Returns:
         (stay_id, subject_id, variable, second, low, high, last), of moments that belong to the stay.
     """
+    measurements = measurements.filter(measurements.value.notnull())
     spelt = measurements.spelling.notnull()
     grouped = measurements.group_by("stay_id", "subject_id", "variable", "second").agg(
         low=measurements.value.min(),

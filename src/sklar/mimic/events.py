@@ -33,34 +33,14 @@ def measurements(table: ir.Table, cohort: ir.Table, name: str, layout: Layout, r
     Returns:
         (stay_id, subject_id, variable, second, value, spelling, own): ``variable`` counts from 0,
         ``second`` from the admission to the ICU, ``value`` is a number or the code of a category,
+        null where the row is unusable;
         ``spelling`` sorts as the raw text does (null where texts do not matter), ``own`` says whether the
         moment belongs to the stay by its id or its bounds.
     """
-    events = _cleaned(_mapped(table, name, layout, rules), rules, layout)
-    kept = _kept(events, cohort)
-    rows = cohort.filter(cohort.eligible).select(
-        stay="stay_id", subject_id="subject_id", intime="intime", outtime="outtime"
-    )
-    both = kept.inner_join(rows, "subject_id")
-    second = both.charttime.delta(both.intime, unit="second")
-    both = both.mutate(second=second)
-    both = both.filter((both.second >= 0) & (both.second <= WINDOW_SECONDS))
-    if rules.late == "drop" and "storetime" in both.columns:
-        entered = both.storetime.delta(both.intime, unit="second")
-        both = both.filter((entered <= WINDOW_SECONDS).fill_null(True))
-    if rules.clock == "check":
-        after = both.charttime.delta(both.outtime, unit="second")
-        both = both.filter((after <= DAY_SECONDS).fill_null(True))
-    own = (both.own_stay == both.stay) | true(both.charttime <= both.outtime)
-    return both.select(
-        stay_id=both.stay,
-        subject_id=both.subject_id,
-        variable=both.variable,
-        second=both.second,
-        value=both.value,
-        spelling=both.spelling,
-        own=own.cast("int64"),
-    )
+    # most rows lie outside the window: cleaning comes last
+    kept = _kept(_mapped(table, name, layout, rules), cohort)
+    rows = _cleaned(_windowed(kept, cohort, rules), rules, layout)
+    return rows.select("stay_id", "subject_id", "variable", "second", "value", "spelling", "own")
 
 
 def subjects_with_text(
@@ -83,10 +63,9 @@ PANDAS_NUMBER = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+|inf|infinity|Infinity|Inf)([eE][+-
 
 
 def _mapped(table: ir.Table, name: str, layout: Layout, rules: Rules) -> ir.Table:
-    """Rows of mapped items with a value, in the types of their columns."""
+    """Rows of mapped items, in the types of their columns."""
     items = [item for variable in variables() for item in _items(variable, name, rules)]
-    rows = table.filter(among(table.itemid, items) & table.value.notnull())
-    rows = rows.filter(_given(rows.value.cast("string"), rules))
+    rows = table.filter(among(table.itemid, items))
     for flag in ("error", "warning"):
         if rules.errors == "drop" and flag in rows.columns:
             rows = rows.filter((cast(rows[flag], "number") != real(1)).fill_null(True))
@@ -122,8 +101,31 @@ def _kept(events: ir.Table, cohort: ir.Table) -> ir.Table:
     return rows.filter(rows.stay_id.isnull() | (rows.stay_id == rows.own_stay))
 
 
+def _windowed(events: ir.Table, cohort: ir.Table, rules: Rules) -> ir.Table:
+    """Events of a subject within 48 hours of a stay that is a row of a task, once for each such stay."""
+    targets = cohort.filter(cohort.eligible).select(
+        row_stay="stay_id", subject_id="subject_id", intime="intime", outtime="outtime"
+    )
+    both = events.inner_join(targets, "subject_id")
+    both = both.mutate(second=both.charttime.delta(both.intime, unit="second"))
+    both = both.filter((both.second >= 0) & (both.second <= WINDOW_SECONDS))
+    if rules.late == "drop" and "storetime" in both.columns:
+        entered = both.storetime.delta(both.intime, unit="second")
+        both = both.filter((entered <= WINDOW_SECONDS).fill_null(True))
+    if rules.clock == "check":
+        after = both.charttime.delta(both.outtime, unit="second")
+        both = both.filter((after <= DAY_SECONDS).fill_null(True))
+    own = (both.own_stay == both.row_stay) | true(both.charttime <= both.outtime)
+    return both.select(
+        "subject_id", "itemid", "second", "value", "valueuom", stay_id="row_stay", own=own.cast("int64")
+    )
+
+
 def _cleaned(rows: ir.Table, rules: Rules, layout: Layout) -> ir.Table:
-    """With ``variable``, ``value`` and ``spelling``; rows without a usable value are left out."""
+    """With ``variable``, ``value`` (null where there is none) and ``spelling``.
+
+    What pandas reads as a gap spells no number and no category, but for "None".
+    """
     branches = [
         (rows.itemid.isin(list(every)), ibis.literal(index, "int64"))
         for index, variable in enumerate(variables())
@@ -132,7 +134,6 @@ def _cleaned(rows: ir.Table, rules: Rules, layout: Layout) -> ir.Table:
     rows = rows.mutate(variable=ibis.cases(*branches), spelt=number(rows.value))
     rows = rows.mutate(value=_value(rows, rules, layout), text=rows.value)
     rows = rows.mutate(value=_plausible(rows)) if rules.outliers == "range" else rows
-    rows = rows.filter(rows.value.notnull())
     spelling: ir.StringValue = ibis.null("string")
     if rules.ties == "text":
         spelled = [i for i, v in enumerate(variables()) if v.texts and not v.categories]
@@ -163,7 +164,8 @@ def _value(rows: ir.Table, rules: Rules, layout: Layout) -> ir.FloatingValue:
     cases = [(rows.variable == position(name), value) for name, value in branch.items()]
     for index, variable in enumerate(variables()):
         if variable.categories and variable.name not in branch:
-            codes = [(text == own, real(code(variable, own, rules.merged))) for own in variable.categories]
+            known = [own for own in variable.categories if own != "None" or rules.na_none == "pandas1"]
+            codes = [(text == own, real(code(variable, own, rules.merged))) for own in known]
             cases.append((rows.variable == index, ibis.cases(*codes)))
     return ibis.cases(*cases, else_=x)
 
@@ -196,9 +198,8 @@ def _refill(text: ir.StringValue, rules: Rules) -> ir.FloatingValue:
 
 
 def _pressure(text: ir.StringValue, x: ir.FloatingValue, group: int) -> ir.FloatingValue:
-    both = text.re_search(r"^\d+/\d+$")
-    part = ibis.ifelse(both, text.re_extract(r"^(\d+)/(\d+)$", group), ibis.null("string"))
-    return ibis.ifelse(both, part.cast("float64"), x)
+    part = text.re_extract(r"^(\d+)/(\d+)$", group)
+    return ibis.ifelse(text.contains("/"), number(part), x)
 
 
 def _oxygen_fraction(x: ir.FloatingValue, unit: ir.StringValue, rules: Rules) -> ir.FloatingValue:
