@@ -7,7 +7,7 @@ import ibis.expr.types as ir
 
 from sklar.mimic.layout import MIMIC_III, Layout
 from sklar.mimic.rules import Rules
-from sklar.mimic.tables import real, true, typed
+from sklar.mimic.tables import real, true, typed, whole
 
 Tables = Callable[[str], ir.Table]
 """Raw table by name."""
@@ -114,7 +114,7 @@ def _with_readmission(base: ir.Table, table: Tables, layout: Layout, rules: Rule
     again = true(gap < READMISSION_SECONDS)
     after = true(base.dod.delta(base.dischtime, unit="second") <= READMISSION_SECONDS) & ~base.died
     if rules.readmission == "cohort":
-        readmitted = (again | base.died).cast("int64")
+        readmitted = whole(again | base.died)
     else:
-        readmitted = ibis.ifelse(base.died, ibis.null("int64"), again.cast("int64"))
+        readmitted = ibis.ifelse(base.died, ibis.null("int64"), whole(again))
     return base.mutate(readmitted=readmitted, died_after=after)

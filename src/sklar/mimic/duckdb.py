@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sklar.errors import DataError, UserError
-from sklar.mimic.engines import Engine, disk_full
+from sklar.errors import DataError
+from sklar.mimic.engines import Engine, disk_full, local_duckdb
 from sklar.mimic.layout import Layout, find_tables
 
 if TYPE_CHECKING:
@@ -42,17 +42,7 @@ class DuckDB(Engine):
         self.layout = layout
         self.raw = raw
         self.files = find_tables(raw, layout)
-        try:
-            import ibis
-        except ImportError:
-            raise UserError('MIMIC tables are read with Ibis: pip install "sklar[mimic]"') from None
-        options: dict[str, Any] = {"temp_directory": str(temporary), "preserve_insertion_order": False}
-        options |= {"memory_limit": memory_limit} if memory_limit else {}
-        options |= {"threads": threads} if threads else {}
-        try:
-            self.connection = ibis.duckdb.connect(**options)
-        except Exception as error:  # duckdb raises several kinds for a wrong option
-            raise UserError(f"DuckDB refuses {options}: {error}") from None
+        self.connection = local_duckdb(memory_limit, threads, temporary)
         self._opened: dict[str, ir.Table] = {}
         self._kept = 0
         self._temporary = temporary

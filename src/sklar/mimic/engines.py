@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sklar.errors import DataError
+from sklar.errors import DataError, UserError
 from sklar.mimic.layout import Layout, check_columns
 
 if TYPE_CHECKING:
@@ -84,6 +84,25 @@ class Engine(ABC):
         return table.select(
             **{own: table[spec.raw(own)] for own in spec.kinds if spec.raw(own) in table.columns}
         )
+
+
+def local_duckdb(memory_limit: str | None, threads: int | None, temporary: Path) -> "Backend":
+    """An embedded DuckDB that spills to a folder.
+
+    Raises:
+        UserError: Ibis is not installed, or DuckDB refuses an option.
+    """
+    try:
+        import ibis
+    except ImportError:
+        raise UserError('MIMIC tables are read with Ibis: pip install "sklar[mimic]"') from None
+    options: dict[str, Any] = {"temp_directory": str(temporary), "preserve_insertion_order": False}
+    options |= {"memory_limit": memory_limit} if memory_limit else {}
+    options |= {"threads": threads} if threads else {}
+    try:
+        return ibis.duckdb.connect(**options)
+    except Exception as error:  # duckdb raises several kinds for a wrong option
+        raise UserError(f"DuckDB refuses {options}: {error}") from None
 
 
 def write_batches(batches: pa.RecordBatchReader, path: Path) -> None:

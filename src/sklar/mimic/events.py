@@ -11,7 +11,7 @@ import ibis.expr.types as ir
 
 from sklar.mimic.layout import Layout
 from sklar.mimic.rules import Rules
-from sklar.mimic.tables import DECIMAL, NA, among, cast, number, real, round_half_even, true, typed
+from sklar.mimic.tables import DECIMAL, NA, among, cast, number, real, round_half_even, true, typed, whole
 from sklar.mimic.variables import WINDOW_SECONDS, Variable, code, position, variables
 
 SORTED_FROM, SORTED_TO = "+-.0123456789Ee", "0123456789abcde"
@@ -117,7 +117,7 @@ def _windowed(events: ir.Table, cohort: ir.Table, rules: Rules) -> ir.Table:
         both = both.filter((after <= DAY_SECONDS).fill_null(True))
     own = (both.own_stay == both.row_stay) | true(both.charttime <= both.outtime)
     return both.select(
-        "subject_id", "itemid", "second", "value", "valueuom", stay_id="row_stay", own=own.cast("int64")
+        "subject_id", "itemid", "second", "value", "valueuom", stay_id="row_stay", own=whole(own)
     )
 
 

@@ -7,7 +7,7 @@ from sklar.errors import UserError
 from sklar.mimic.engines import Engine
 from sklar.mimic.layout import Layout
 
-ENGINES = ("duckdb",)
+ENGINES = ("duckdb", "postgres", "spark")
 """Names of the engines."""
 
 
@@ -28,6 +28,15 @@ def open_engine(
     if name not in ENGINES:
         raise UserError(f"engine {name!r}: choose one of {', '.join(ENGINES)}")
     spill = out.parent / f".{out.name}.spill"
+    # each brings its own client, which only its users have
+    if name == "postgres":
+        from sklar.mimic.postgres import Postgres
+
+        return Postgres(str(raw), layout, memory_limit, threads, spill)
+    if name == "spark":
+        from sklar.mimic.spark import Spark
+
+        return Spark(Path(raw), layout, memory_limit, threads, spill)
     from sklar.mimic.duckdb import DuckDB
 
     return DuckDB(Path(raw), layout, memory_limit, threads, spill)

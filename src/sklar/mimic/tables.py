@@ -69,6 +69,11 @@ def true(condition: ir.BooleanValue) -> ir.BooleanValue:
     return condition.fill_null(False)
 
 
+def whole(condition: ir.BooleanValue) -> ir.IntegerValue:
+    """A condition as 1 or 0; PostgreSQL casts no boolean to a large integer."""
+    return ibis.ifelse(condition, ibis.literal(1, "int64"), ibis.literal(0, "int64"))
+
+
 def round_half_even(value: ir.FloatingValue) -> ir.FloatingValue:
     """To the nearest integer, halves to the even one; engines disagree on their own round()."""
     low = value.floor()
