@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SPARK := $(VENV)/.spark
 
 .PHONY: demo test slow check bench clean
 
@@ -11,13 +12,17 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,mimic,postgres,test]"
 	touch $@
 
+$(SPARK): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[spark]"
+	touch $@
+
 demo: $(INSTALLED)  ## prepare a real cohort, train CM² and what it is compared with, write a report
 	$(BIN)/sklar demo
 
 test: $(INSTALLED)  ## the fast tests, one torch thread per worker
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-slow: $(INSTALLED)  ## recovery of known truth, the whole demo, interruption; each test prints its time
+slow: $(SPARK)  ## recovery of known truth, the whole demo, interruption; each test prints its time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not cuda" -n 2 --dist worksteal --durations=0
 
 check: $(INSTALLED)  ## lint, format, types, layers

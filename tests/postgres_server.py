@@ -65,7 +65,9 @@ def load(address: str, schema: str, files: list[Path]) -> None:
             table = path.name.split(".")[0].lower()
             with gzip.open(path, "rt", newline="") as stream:
                 columns = [name.lower() for name in next(csv.reader(stream))]
-            typed = ", ".join(f"{name} {kind(name)}" for name in columns)
+            # MIMIC-IV has dates of death without a time
+            date = "date" if "anchor_age" in columns else "timestamp(0)"
+            typed = ", ".join(f"{name} {date if name == 'dod' else kind(name)}" for name in columns)
             connection.execute(f"create table {schema}.{table} ({typed})")
             copy = f"copy {schema}.{table} from stdin (format csv, header)"
             with gzip.open(path) as stream, connection.cursor().copy(copy) as writer:

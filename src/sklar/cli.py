@@ -111,7 +111,7 @@ def _prepare_mimic(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="One switch: na_none=pandas1.")
     ] = None,
     task: Annotated[list[str] | None, typer.Option(help="ihm, readm; the first is learned.")] = None,
-    engine: Annotated[str, typer.Option(help="duckdb, postgres, spark or bigquery.")] = "duckdb",
+    engine: Annotated[str, typer.Option(help="duckdb, postgres or spark.")] = "duckdb",
     test_list: Annotated[Path | None, typer.Option(help="Published list of test patients.")] = None,
     valid_list: Annotated[Path | None, typer.Option(help="Published list of validation patients.")] = None,
     memory_limit: Annotated[str | None, typer.Option(help="Of the embedded engine, such as 4GB.")] = None,

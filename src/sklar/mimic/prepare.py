@@ -94,7 +94,7 @@ def prepare(
         out: Folder to make.
         tasks: "ihm" (death in hospital), "readm" (readmission within 30 days); models learn the first.
         rules: "compat" (the published benchmark, defects included), "strict", or `Rules`.
-        engine: "duckdb", "postgres", "spark" or "bigquery".
+        engine: "duckdb", "postgres" or "spark"; for others see `sklar.mimic.compiled`.
         test_list: Published list of test patients, lines "subject,0 or 1"; goes with ``valid_list``.
         valid_list: Published list of validation patients. Without lists patients are split by a hash.
         memory_limit: Of the embedded engine ("4GB"); what does not fit spills to disk.
