@@ -185,6 +185,19 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """Predictions for several completions of each row, whose losses are averaged.
+
+    Attributes:
+        logits: (S, B, K).
+        weight: (S, B) of each completion; they sum to one over S.
+    """
+
+    logits: Float[Tensor, "s b k"]
+    weight: Float[Tensor, "s b"]
+
+
+@dataclass(frozen=True)
 class Output:
     """What every fusion model returns.
 
@@ -194,12 +207,15 @@ class Output:
             absent modalities are zero.
         heads: Auxiliary predictions.
         penalties: Named scalar losses, already weighted and masked.
+        samples: Where a row was completed several times, the predictions that the task loss averages over;
+            otherwise it is that of ``logits``.
     """
 
     logits: Float[Tensor, "b k"]
     latents: Mapping[str, Float[Tensor, "b d"]]
     heads: Mapping[str, Head]
     penalties: Mapping[str, Float[Tensor, ""]]
+    samples: Samples | None = None
 
 
 @dataclass(frozen=True)
@@ -220,8 +236,8 @@ class Predictions:
         target: (N,) 0 or 1, NaN where unknown.
         probability: (N,).
         low: (N,) lower end of the imputation interval; equals ``probability`` where nothing was imputed.
-        high: (N,) its upper end. The interval spreads over draws of the missing latents: it is not a
-            confidence interval.
+        high: (N,) its upper end. The interval spreads over draws of the missing latents, and over the members
+            of an ensemble where there is one: it is not a confidence interval.
         present: (N, M) which modalities were observed.
         modalities: Names of the columns of ``present``.
         weight: (N,) inverse probability of censoring weights, one where none apply.

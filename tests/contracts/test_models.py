@@ -6,9 +6,11 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 from torch import Generator
+from torch.nn import functional
 
 from batches import ALL, SHAPES, SOME, TINY, some_batch, with_noise_in_absent
-from sklar.models import MODELS, FusionModel, ModelConfig, create
+from sklar.errors import UserError
+from sklar.models import MODELS, CM2Config, FusionModel, ModelConfig, TaskName, create
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "cm2-gaussian": {"name": "cm2"},
@@ -17,6 +19,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cm2-unconditional": {"name": "cm2", "imputation": "unconditional", "mark_imputed": False},
     "cm2-paper-fusion": {"name": "cm2", "linear_path": False, "mark_imputed": False, "modality_dropout": 0},
     "cm2-per-coordinate": {"name": "cm2", "alignment": {"parameters": "per_coordinate"}},
+    "cm2-mean": {"name": "cm2", "imputation": "mean"},
+    "cm2-zero": {"name": "cm2", "imputation": "zero"},
+    "cm2-learned": {"name": "cm2", "imputation": "learned"},
+    "cm2-skip": {"name": "cm2", "imputation": "skip"},
+    "cm2-pathwise": {"name": "cm2", "imputation_gradient": "pathwise", "training_draws": 2},
+    "cm2-stratified": {
+        "name": "cm2",
+        "imputation": "unconditional",
+        "imputation_gradient": "stratified",
+        "alignment": {"components": 2},
+    },
+    "cm2-concat": {"name": "cm2", "fusion": {"kind": "concat"}},
+    "cm2-concat-skip": {"name": "cm2", "imputation": "skip", "fusion": {"kind": "concat"}},
+    "cm2-mean-skip": {"name": "cm2", "imputation": "skip", "fusion": {"kind": "mean"}},
+    "cm2-attention": {"name": "cm2", "fusion": {"kind": "attention"}},
+    "cm2-attention-skip": {"name": "cm2", "imputation": "skip", "fusion": {"kind": "attention"}},
     "late": {"name": "late"},
     "medfuse": {"name": "medfuse"},
     "medfuse-learned": {"name": "medfuse", "missing": "learned"},
@@ -28,10 +46,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def make(case: str, outputs: int = 1, seed: int = 0) -> FusionModel:
+def make(case: str, outputs: int = 1, task: TaskName = "binary", seed: int = 0) -> FusionModel:
     torch.manual_seed(seed)
     config: ModelConfig = TypeAdapter(ModelConfig).validate_python({**SETTINGS[case], "encoders": TINY})
-    return create(SHAPES, config, outputs)
+    return create(SHAPES, config, outputs, task)
 
 
 every_model = pytest.mark.parametrize("case", SETTINGS)
@@ -108,18 +126,27 @@ def test_a_batch_of_one_works_with_any_subset_present(case: str, pattern: list[b
 @every_model
 def test_rows_do_not_depend_on_their_batch_in_evaluation(case: str) -> None:
     model = make(case).eval()
-    batch = some_batch(SOME)
-    # a noise stream is shared by the rows of a batch, so imputing models are compared on complete rows
-    rows = SOME.all(1).nonzero().squeeze(1) if case.startswith("cm2") else torch.arange(len(SOME)).flip(0)
+    batch, rows = some_batch(SOME), torch.arange(len(SOME)).flip(0)
     whole = model(batch).logits[rows]
     torch.testing.assert_close(model(batch.rows(rows)).logits, whole, rtol=1e-5, atol=1e-6)
-    single = model(batch.rows(rows[:1])).logits
-    torch.testing.assert_close(single, whole[:1], rtol=1e-5, atol=1e-6)
+    for row in (rows[:1], rows[1:2]):
+        single = model(batch.rows(row)).logits
+        torch.testing.assert_close(single, model(batch).logits[row], rtol=1e-5, atol=1e-6)
+
+
+@every_model
+def test_a_predicted_row_does_not_depend_on_the_rows_beside_it(case: str) -> None:
+    model = make(case).eval()
+    batch = some_batch(SOME)
+    together = model.predict_draws(batch, 3, Generator().manual_seed(1))
+    for row in range(1, len(SOME)):
+        alone = model.predict_draws(batch.rows(torch.tensor([row])), 3, Generator().manual_seed(1))
+        torch.testing.assert_close(alone[:, 0], together[:, row], rtol=1e-5, atol=1e-6)
 
 
 @every_model
 def test_probabilities_have_one_row_per_draw(case: str) -> None:
-    model = make(case, outputs=3).eval()
+    model = make(case, 3, "multilabel").eval()
     batch = some_batch(SOME, target=torch.zeros(8, 3))
     draws = model.predict_draws(batch, 4, Generator().manual_seed(0))
     assert draws.shape in {(4, 8, 3), (1, 8, 3)}
@@ -158,3 +185,54 @@ def test_repeating_a_row_is_the_same_as_weighting_it(case: str) -> None:
     by_weight = model.objective(model(batch), batch.target, weight).terms["task"]
     by_copy = model.objective(model(batch.rows(repeated)), batch.target[repeated]).terms["task"]
     torch.testing.assert_close(by_weight, by_copy)
+
+
+@every_model
+def test_classes_have_probabilities_that_sum_to_one(case: str) -> None:
+    model = make(case, 3, "multiclass").eval()
+    probability = model.predict_proba(some_batch(SOME), 4, Generator().manual_seed(0))
+    torch.testing.assert_close(probability.sum(1), torch.ones(len(SOME)))
+
+
+@every_model
+def test_the_loss_of_several_labels_is_the_mean_over_known_ones(case: str) -> None:
+    model = make(case, 3, "multilabel").eval()
+    target = torch.tensor([[0.0, 1, 1]]).repeat(8, 1)
+    target[0, 1] = target[3] = float("nan")
+    output = model(some_batch(SOME))
+    known = ~target.isnan()
+    wanted = functional.binary_cross_entropy_with_logits(output.logits[known], target[known])
+    torch.testing.assert_close(model.objective(output, target).terms["task"], wanted)
+
+
+@every_model
+def test_the_loss_of_classes_is_the_mean_over_known_rows(case: str) -> None:
+    model = make(case, 3, "multiclass").eval()
+    target = torch.tensor([0.0, 1, 2, torch.nan, 1, 2, 0, 1])
+    output = model(some_batch(SOME))
+    known = ~target.isnan()
+    wanted = functional.cross_entropy(output.logits[known], target[known].long())
+    torch.testing.assert_close(model.objective(output, target).terms["task"], wanted)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "task", "message"),
+    [
+        (2, "binary", "a binary target needs one output, got 2"),
+        (1, "multiclass", "a multiclass target needs an output per class, two or more, got 1"),
+    ],
+)
+def test_outputs_that_do_not_suit_the_task_are_refused(outputs: int, task: TaskName, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make("medfuse", outputs, task)
+
+
+def test_a_class_beyond_the_outputs_is_refused() -> None:
+    model = make("medfuse", 3, "multiclass").eval()
+    with pytest.raises(ValueError, match=r"whole number from 0 to 2; targets reach from 0 to 3"):
+        model.objective(model(some_batch(ALL)), torch.tensor([0.0, 1, 2, 3, 0, 0, 0, 0]))
+
+
+def test_cm2_needs_two_modalities() -> None:
+    with pytest.raises(UserError, match=r"two modalities or more, the data have 1 \(labs\)"):
+        create({"labs": SHAPES["labs"]}, CM2Config(encoders=TINY))

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
-from sklar.alignment.impute import IMPUTATIONS, Imputed
+from sklar.alignment.impute import GRADIENTS, IMPUTATIONS, Gradient, Imputed, Request
 from sklar.alignment.moments import ScoreMoments
+from sklar.alignment.noise import Noise
 from sklar.alignment.patterns import patterns
 from sklar.copulas import FAMILIES, Copula, LearnedCopula
 from sklar.marginals import GaussianMixture, MixtureMarginal, rosenblatt_together
@@ -170,13 +171,32 @@ class CopulaAlignment(nn.Module):
         z: Mapping[str, Float[Tensor, "b d"]],
         present: Bool[Tensor, "b m"],
         method: str = "conditional",
+        noise: Noise | None = None,
         *,
         draws: int = 1,
         generator: Generator | None = None,
+        gradient: Gradient = "none",
+        tokens: Float[Tensor, "m d"] | None = None,
     ) -> Imputed:
-        """Fill the latents of absent modalities; see `sklar.alignment.impute`."""
+        """Fill the latents of absent modalities; see `sklar.alignment.impute`.
+
+        Args:
+            z: Per modality the latents; those of absent ones are not read.
+            present: Which of them are there.
+            method: Key of `sklar.alignment.IMPUTATIONS`.
+            noise: Where randomness comes from; by default ``draws`` draws with noise of each row's own.
+            draws: S.
+            generator: Of the noise.
+            gradient: What imputed latents differentiate in, see `sklar.alignment.Request`.
+            tokens: What "learned" puts.
+
+        Raises:
+            ValueError: Unknown method, a gradient that it has not, or fewer than one draw.
+        """
         _check("method", method, IMPUTATIONS)
-        return IMPUTATIONS[method](self, z, present, draws, generator)
+        _check(f"gradient of {method}", gradient, GRADIENTS.get(method, ("none",)))
+        request = Request(z, present, noise or Noise(draws, generator), gradient, tokens)
+        return IMPUTATIONS[method](self, request)
 
     def _log_density(self, log_u: Tensor, log_sf: Tensor, present: Tensor) -> Tensor:
         out = log_u.new_zeros(len(log_u))

@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from sklar.alignment import CopulaAlignment
+from sklar.models.tasks import TASKS, TaskName
 from sklar.types import Batch, Objective, Output
 
 
@@ -16,9 +16,11 @@ class FusionModel(nn.Module, ABC):
 
     Attributes:
         modalities: Names in the order of the columns of ``Batch.present``.
+        task: Key of `sklar.models.TASKS`: what the target is.
     """
 
     modalities: tuple[str, ...]
+    task: TaskName = "binary"
 
     @property
     def joint(self) -> CopulaAlignment | None:
@@ -35,45 +37,37 @@ class FusionModel(nn.Module, ABC):
         target: Float[Tensor, "b *k"],
         weight: Float[Tensor, " b"] | None = None,
     ) -> Objective:
-        """Binary cross-entropy with logits of the prediction and the heads, plus the penalties.
+        """The task's loss of the prediction and of the heads, plus the penalties.
 
         Rows whose target is NaN count in the penalties only. Means are weighted by ``weight`` (B,).
         """
-        terms = {"task": masked_bce(output.logits, target, weight)}
+        loss = TASKS[self.task].loss
+        terms = {"task": self._task_loss(output, target, weight)}
         for name, head in output.heads.items():
-            terms[f"head_{name}"] = head.weight * masked_bce(head.logits, target, weight, head.present)
+            terms[f"head_{name}"] = head.weight * loss(head.logits, target, weight, head.present)
         terms |= output.penalties
         return Objective(torch.stack(list(terms.values())).sum(), terms)
+
+    def probability(self, logits: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch k"]:
+        """Sigmoid or softmax of logits, as the task has it."""
+        return TASKS[self.task].probability(logits)
+
+    def _task_loss(self, output: Output, target: Tensor, weight: Tensor | None) -> Tensor:
+        loss = TASKS[self.task].loss
+        if output.samples is None:
+            return loss(output.logits, target, weight, None)
+        share = output.samples.weight if weight is None else output.samples.weight * weight
+        repeated = target.repeat(len(share), *[1] * (target.ndim - 1))
+        return loss(output.samples.logits.flatten(0, 1), repeated, share.flatten(), None)
 
     def predict_draws(
         self, batch: Batch, draws: int = 1, generator: Generator | None = None
     ) -> Float[Tensor, "s b k"]:
         """Probabilities of S draws of whatever the model imputes; S = 1 for models that draw nothing."""
-        return torch.sigmoid(self(batch).logits).unsqueeze(0)
+        return self.probability(self(batch).logits).unsqueeze(0)
 
     def predict_proba(
         self, batch: Batch, draws: int = 20, generator: Generator | None = None
     ) -> Float[Tensor, "b k"]:
         """Probabilities, averaged over draws of the missing latents (multiple imputation)."""
         return self.predict_draws(batch, draws, generator).mean(0)
-
-
-def masked_bce(
-    logits: Float[Tensor, "b k"],
-    target: Float[Tensor, "b *k"],
-    weight: Float[Tensor, " b"] | None = None,
-    rows: Bool[Tensor, " b"] | None = None,
-) -> Float[Tensor, ""]:
-    """Weighted mean binary cross-entropy over labelled rows; zero, with a graph, when there is none."""
-    target = target.reshape(logits.shape)
-    known = ~target.isnan()
-    if rows is not None:
-        known = known & rows.unsqueeze(1)
-    share = known.to(logits.dtype)
-    if weight is not None:
-        share = share * weight.unsqueeze(1)
-    loss = functional.binary_cross_entropy_with_logits(
-        logits, torch.where(known, target, 0.0), weight=share, reduction="sum"
-    )
-    total = share.sum()
-    return loss / torch.where(total > 0, total, 1.0)

@@ -1,19 +1,19 @@
 """CM² (ICML 2025): cross-modal alignment via variational copula modelling."""
 
-from collections.abc import Mapping
-from typing import Literal, final
+from typing import Literal, Self, final
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Generator, Tensor, nn
 
-from sklar.alignment import CopulaAlignment, Imputed, Standardise
+from sklar.alignment import GRADIENTS, CopulaAlignment, Gradient, Imputed, Noise, Standardise
 from sklar.copulas import FAMILIES
 from sklar.encoders import EncoderConfig, Encoders
 from sklar.models.base import FusionModel
-from sklar.models.fusion import LSTMFusion
-from sklar.types import Batch, Output
+from sklar.models.fusion import FUSIONS, FusionConfig
+from sklar.models.tokens import Tokens
+from sklar.types import Batch, Output, Samples
 
 
 class AlignmentConfig(BaseModel):
@@ -40,30 +40,52 @@ class AlignmentConfig(BaseModel):
         return family
 
 
-class FusionConfig(BaseModel):
-    """Settings of the LSTM fusion; ``hidden`` None means the latent width."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    hidden: int | None = Field(default=None, ge=1)
-    layers: int = Field(default=2, ge=1)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-
-
 class CM2Config(BaseModel):
-    """Settings of CM²."""
+    """Settings of CM².
+
+    Attributes:
+        encoders: One section per kind of input.
+        alignment: See `AlignmentConfig`.
+        imputation: What stands in for an absent latent, a key of `sklar.alignment.IMPUTATIONS`.
+        imputation_gradient: What an imputed latent differentiates in, see `sklar.alignment.Request`.
+        training_draws: Draws of the missing latents per row in training, over which its loss is averaged;
+            "stratified" draws are one per combination of components instead.
+        modality_dropout: Share of present modalities that training hides from the fusion.
+        mark_imputed: Add learned vectors that say what was imputed, and how loosely.
+        discount_imputed: Gate imputed tokens by their spread, see `sklar.models.tokens.Tokens`.
+        fusion: See `FusionConfig`.
+        linear_path: Add a linear map of all tokens to the logits.
+        dropout: Before the classifier.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["cm2"] = "cm2"
     encoders: EncoderConfig = EncoderConfig()
     alignment: AlignmentConfig = AlignmentConfig()
-    imputation: Literal["conditional", "unconditional", "zero"] = "conditional"
+    imputation: Literal["conditional", "unconditional", "mean", "zero", "learned", "skip"] = "conditional"
+    imputation_gradient: Gradient = "none"
+    training_draws: int = Field(default=1, ge=1)
     modality_dropout: float = Field(default=0.2, ge=0, lt=1)
     mark_imputed: bool = True
+    discount_imputed: bool = True
     fusion: FusionConfig = FusionConfig()
     linear_path: bool = True
     dropout: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        offered = GRADIENTS.get(self.imputation, ("none",))
+        if self.imputation_gradient not in offered:
+            raise ValueError(
+                f"imputation_gradient {self.imputation_gradient!r} does not exist for imputation "
+                f"{self.imputation!r}: choose {' or '.join(offered)}"
+            )
+        if self.fusion.kind == "attention" and self.encoders.dim % self.fusion.heads:
+            raise ValueError(
+                f"fusion.heads ({self.fusion.heads}) must divide encoders.dim ({self.encoders.dim})"
+            )
+        return self
 
 
 @final
@@ -73,10 +95,17 @@ class CM2(FusionModel):
     The latents are standardised per coordinate; fusion, alignment and imputation all read these. In
     training, ``modality_dropout`` hides present modalities from the fusion (never all of a row), so
     that it learns to read imputed tokens; hidden modalities still take part in the alignment.
-    ``mark_imputed`` adds to each token a learned vector for observed or imputed, and one scaled by the
-    conditional spread, so that a weakly determined token can be discounted. ``linear_path`` adds a linear map
-    of all tokens, imputed ones included, to the logit of the LSTM: where risk is nearly additive over
-    modalities, as on clinical tables, the LSTM alone learns that slowly.
+    ``mark_imputed`` and ``discount_imputed`` tell observed tokens from imputed ones, and firm from loose
+    ones. ``linear_path`` adds a linear map of all tokens, imputed ones included, to the logit of the fusion:
+    where risk is nearly additive over modalities, as on clinical tables, an LSTM alone learns that slowly.
+
+    In evaluation the draws are shared by all rows (`sklar.alignment.Noise`): what is predicted for a row
+    depends on that row, the weights and the seed only.
+
+    Args:
+        encoders: A bank with two modalities or more.
+        config: Settings.
+        outputs: K.
     """
 
     def __init__(self, encoders: Encoders, config: CM2Config, outputs: int = 1) -> None:
@@ -86,22 +115,30 @@ class CM2(FusionModel):
         self.encoders = encoders
         self.standardise = nn.ModuleDict({name: Standardise(dim) for name in names})
         self.alignment = CopulaAlignment(dict.fromkeys(names, dim), **config.alignment.model_dump())
-        self.imputation = config.imputation
-        self.modality_dropout = config.modality_dropout
-        self.marks = ImputationMarks(len(names), dim) if config.mark_imputed else None
-        self.fusion = LSTMFusion(
-            dim, config.fusion.hidden or dim, config.fusion.layers, config.fusion.dropout
-        )
+        self.config = config
+        self.learned = nn.Parameter(torch.zeros(len(names), dim)) if config.imputation == "learned" else None
+        self.tokens = Tokens(len(names), dim, config.mark_imputed, config.discount_imputed)
+        self.fusion = FUSIONS[config.fusion.kind](len(names), dim, config.fusion)
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(self.fusion.out_dim, outputs)
         self.linear = nn.Linear(len(names) * dim, outputs, bias=False) if config.linear_path else None
 
     def forward(self, batch: Batch) -> Output:
         z = self.latents(batch)
-        present = self._hide(batch.present) if self.training else batch.present
-        imputed = self.alignment.impute(z, present, self.imputation)
-        logits = self.fuse(imputed, present).squeeze(0)
-        return Output(logits, z, {}, self.alignment.loss(z, batch.present))
+        if not self.training:
+            logits = self.fuse(self._impute(z, batch.present, Noise(shared=True)), batch.present)
+            return Output(logits.squeeze(0), z, {}, self.alignment.loss(z, batch.present))
+        present = self._hide(batch.present)
+        imputed = self._impute(z, present, Noise(self.config.training_draws), self.config.imputation_gradient)
+        logits = self.fuse(imputed, present)
+        penalties = self.alignment.loss(z, batch.present)
+        if len(logits) == 1:
+            return Output(logits.squeeze(0), z, {}, penalties)
+        weight = imputed.weight
+        if weight is None:
+            weight = logits.new_full(logits.shape[:2], 1 / len(logits))
+        mean = (logits * weight.unsqueeze(2)).sum(0)
+        return Output(mean, z, {}, penalties, Samples(logits, weight))
 
     def latents(self, batch: Batch) -> dict[str, Float[Tensor, "b d"]]:
         """Standardised latents per modality; zeros for absent rows."""
@@ -110,13 +147,12 @@ class CM2(FusionModel):
 
     def fuse(self, imputed: Imputed, present: Bool[Tensor, "b m"]) -> Float[Tensor, "s b k"]:
         """Logits of completed latents, one per draw."""
-        tokens = torch.stack([imputed.latents[name] for name in self.modalities], 2)
-        if self.marks is not None:
-            tokens = tokens + self.marks(imputed.spread, present)
+        tokens = self.tokens(imputed, present)
         flat = tokens.flatten(0, 1)
-        logits: Tensor = self.classifier(self.dropout(self.fusion(flat)))
+        read = imputed.read.repeat(len(tokens), 1)
+        logits: Tensor = self.classifier(self.dropout(self.fusion(flat, read)))
         if self.linear is not None:
-            logits = logits + self.linear(self.dropout(flat.flatten(1)))
+            logits = logits + self.linear(self.dropout((flat * read.unsqueeze(2)).flatten(1)))
         return logits.reshape(*tokens.shape[:2], -1)
 
     def predict_draws(
@@ -125,48 +161,33 @@ class CM2(FusionModel):
         """Probabilities of S imputations; rows with every modality are computed once and repeated."""
         z = self.latents(batch)
         complete = batch.present.all(1)
+        noise = Noise(draws, generator, shared=True)
         out = None
-        for rows, count in ((complete, 1), (~complete, draws)):
+        for rows, own in ((complete, Noise(shared=True)), (~complete, noise)):
             index = rows.nonzero().squeeze(1)
             if not len(index):
                 continue
-            own = {name: value[index] for name, value in z.items()}
             present = batch.present[index]
-            imputed = self.alignment.impute(own, present, self.imputation, draws=count, generator=generator)
-            probability = torch.sigmoid(self.fuse(imputed, present))
+            imputed = self._impute({name: value[index] for name, value in z.items()}, present, own)
+            probability = self.probability(self.fuse(imputed, present))
             if out is None:
                 out = probability.new_empty(draws, len(batch), probability.shape[2])
             out[:, index] = probability
         assert out is not None, "a batch has at least one row"
         return out
 
+    def _impute(
+        self, z: dict[str, Tensor], present: Tensor, noise: Noise, gradient: Gradient = "none"
+    ) -> Imputed:
+        return self.alignment.impute(
+            z, present, self.config.imputation, noise, gradient=gradient, tokens=self.learned
+        )
+
     def _hide(self, present: Bool[Tensor, "b m"]) -> Bool[Tensor, "b m"]:
-        if not self.modality_dropout:
+        if not self.config.modality_dropout:
             return present
         noise = torch.rand(present.shape, device=present.device)
         # the present modality with the largest noise always stays
         kept = torch.where(present, noise, -1.0).argmax(1, keepdim=True)
-        hidden = (noise < self.modality_dropout).scatter(1, kept, False)
+        hidden = (noise < self.config.modality_dropout).scatter(1, kept, False)
         return present & ~hidden
-
-
-@final
-class ImputationMarks(nn.Module):
-    """Vectors that tell the fusion which tokens are imputed, and how loosely.
-
-    Args:
-        modalities: M.
-        dim: d.
-    """
-
-    def __init__(self, modalities: int, dim: int) -> None:
-        super().__init__()
-        self.state = nn.Parameter(torch.randn(2, modalities, dim) * 0.02)
-        self.spread = nn.Parameter(torch.zeros(modalities, dim))
-
-    def forward(
-        self, spread: Mapping[str, Float[Tensor, "b d"]], present: Bool[Tensor, "b m"]
-    ) -> Float[Tensor, "b m d"]:
-        """The vector to add to each token."""
-        loose = torch.stack([value.mean(1) for value in spread.values()], 1).unsqueeze(2)
-        return torch.where(present.unsqueeze(2), self.state[0], self.state[1]) + loose * self.spread

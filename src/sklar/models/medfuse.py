@@ -8,6 +8,7 @@ from torch import nn
 
 from sklar.encoders import EncoderConfig, Encoders
 from sklar.models.base import FusionModel
+from sklar.models.fusion import last_state
 from sklar.types import Batch, Output
 
 
@@ -29,7 +30,8 @@ class MedFuse(FusionModel):
     """Tokens in modality order; the last hidden state is classified.
 
     With ``missing="skip"`` absent modalities shorten the sequence, so a row equals an LSTM over exactly
-    its own tokens; with "learned" a trained vector stands in and all M tokens are read.
+    its own tokens, and one without any is classified from a zero state; with "learned" a trained vector
+    stands in and all M tokens are read.
     """
 
     def __init__(self, encoders: Encoders, config: MedFuseConfig, outputs: int = 1) -> None:
@@ -50,14 +52,6 @@ class MedFuse(FusionModel):
         present = batch.present
         if self.missing == "learned":
             tokens = torch.where(present.unsqueeze(2), tokens, self.tokens)
-            count = torch.full_like(present[:, 0], len(self.modalities), dtype=torch.long)
-        else:
-            # a stable sort moves the present tokens to the front and keeps their order
-            order = (~present).to(torch.uint8).argsort(dim=1, stable=True)
-            tokens = tokens.gather(1, order.unsqueeze(2).expand_as(tokens))
-            count = present.sum(1)
-        states, _ = self.lstm(tokens)
-        last = (count - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
-        # a row without any modality is classified from a zero state
-        state = states.gather(1, last).squeeze(1) * (count > 0).unsqueeze(1)
+            present = torch.ones_like(present)
+        state = last_state(self.lstm, tokens, present)
         return Output(self.classifier(self.dropout(state)), latents, {}, {})

@@ -68,7 +68,7 @@ class Adapter(lightning.LightningModule):
         return objective.total
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        generator = Generator(device=batch.present.device).manual_seed(self.seed + index)
+        generator = Generator().manual_seed(self.seed)
         output = self.model(batch)
         objective = self.model.objective(output, _target(batch), batch.weight)
         probability = self.model.predict_proba(batch, self.config.validation_draws, generator)

@@ -27,7 +27,7 @@ def predict(
     """Predict rows of a prepared folder.
 
     The probability averages over draws of the missing latents; low and high are the 2.5 % and 97.5 %
-    quantiles of the draws. Draws follow from the seed and the position of the row's batch.
+    quantiles of the draws. Draws follow from the seed alone: a row is predicted as if it were on its own.
 
     Args:
         model: In evaluation mode.
@@ -39,8 +39,8 @@ def predict(
     """
     device = next(model.parameters()).device
     probability, low, high = [], [], []
-    for index, batch in enumerate(loader(PreparedDataset(data, rows, documents), BATCH)):
-        generator = Generator(device=device).manual_seed(seed + index)
+    for batch in loader(PreparedDataset(data, rows, documents), BATCH):
+        generator = Generator().manual_seed(seed)
         samples = model.predict_draws(batch.to(device), draws, generator)[..., 0].double().cpu()
         probability.append(samples.mean(0))
         # float rounding may put the mean of equal draws outside them
