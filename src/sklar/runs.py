@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file
+from torch.utils.data import DataLoader
 
 from sklar._version import __version__
 from sklar.data.loading import PreparedDataset, loader
@@ -28,11 +28,12 @@ from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
 from sklar.encoders import WordPiece
 from sklar.errors import DataError, UserError
+from sklar.evaluation import auroc, average_precision
 from sklar.models import FusionModel, ModelConfig, create
-from sklar.training.callbacks import BEST, write
+from sklar.training.callbacks import write
 from sklar.training.config import RunConfig
-from sklar.training.fit import fit
 from sklar.training.inputs import shapes, tokenise, tokenizer_file, train_tokenizers
+from sklar.training.members import fit_members, restore, together
 from sklar.training.predict import of, predict
 from sklar.training.reference import (
     GradientBoostingConfig,
@@ -40,7 +41,7 @@ from sklar.training.reference import (
     ReferenceConfig,
     fit_predict,
 )
-from sklar.types import Predictions
+from sklar.types import Batch, Predictions
 
 CONFIG, DATA, ENVIRONMENT, WEIGHTS, METRICS = (
     "config.yaml",
@@ -91,15 +92,14 @@ class Run:
 
     @cached_property
     def model(self) -> FusionModel:
-        """The trained model, in evaluation mode.
+        """The trained model, or the ensemble of them, in evaluation mode.
 
         Raises:
             UserError: The run is a reference model, which keeps predictions and no weights.
         """
         config = _model_config(self.config)
-        model = create(shapes(self.schema, self._tokenizers), config)
-        model.load_state_dict(load_file(self.path / BEST))
-        return model.eval()
+        inputs = shapes(self.schema, self._tokenizers)
+        return restore(lambda: create(inputs, config), self.path, self.config.training.ensemble)
 
     @cached_property
     def schema(self) -> Schema:
@@ -248,33 +248,38 @@ def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool)
     training, settings = config.training, _model_config(config)
     tokenizers = train_tokenizers(data, settings.encoders, out)
     documents = tokenise(data, tokenizers, settings.encoders)
-    torch.manual_seed(config.seed)
-    model = create(shapes(data.schema, tokenizers), settings)
+    inputs = shapes(data.schema, tokenizers)
+    train, valid = (PreparedDataset(data, s, documents, training.censoring) for s in ("train", "valid"))
+
+    def load(seed: int) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
+        return loader(train, training.batch_size, seed=seed, shuffle=True), loader(valid, 512)
+
+    members = fit_members(lambda: create(inputs, settings), load, training, out, config.seed, progress)
+    model = together(members)
     write(out / WEIGHTS, _json(_origins(model, data.schema, out)))
-    fitted = fit(
-        model,
-        loader(
-            PreparedDataset(data, "train", documents, training.censoring),
-            training.batch_size,
-            seed=config.seed,
-            shuffle=True,
-        ),
-        loader(PreparedDataset(data, "valid", documents, training.censoring), 512),
-        training,
-        out,
-        config.seed,
-        progress,
-    )
     for split in SPLITS:
         predictions = predict(model, data, data.rows(split), documents, training.draws, config.seed)
         write_predictions(out / f"predictions_{split}.parquet", predictions)
-    best = fitted.history[fitted.best_epoch]
+    first = members[0].summary
+    # the copula that is shown is the first member's
+    fitted = {"parameters": _count(model), **_joint(members[0].model, first["validation"])}
+    if len(members) == 1:
+        return fitted | {name: first[name] for name in ("best_epoch", "epochs", "validation")}
+    return fitted | {
+        "validation": _validation(out, training.censoring == "ipcw"),
+        "members": [member.summary for member in members],
+    }
+
+
+def _validation(folder: Path, weighted: bool) -> dict[str, float]:
+    """What the adapter reports of one model's validation rows, of the averaged probabilities."""
+    predictions = read_predictions(folder / "predictions_valid.parquet")
+    known = ~np.isnan(predictions.target)
+    y, p = predictions.target[known], predictions.probability[known]
+    w = predictions.weight[known] if weighted else np.ones(len(y))
     return {
-        "parameters": _count(model),
-        "best_epoch": fitted.best_epoch,
-        "epochs": len(fitted.history),
-        "validation": best,
-        **_joint(model, best),
+        "valid_auroc": float(auroc(y, p, weight=w)),
+        "valid_average_precision": float(average_precision(y, p, weight=w)),
     }
 
 

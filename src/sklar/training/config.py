@@ -30,6 +30,8 @@ class TrainingConfig(BaseModel):
     clip: float | None = Field(default=1.0, gt=0)
     draws: int = Field(default=20, ge=1)
     """Draws of the missing latents that a prediction averages."""
+    ensemble: int = Field(default=1, ge=1)
+    """Models that differ by their seed, whose probabilities are averaged; references do not depend on one."""
     validation_draws: int = Field(default=2, ge=1)
     censoring: Literal["complete", "ipcw"] = "complete"
     accelerator: str = "auto"
