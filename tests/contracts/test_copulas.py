@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, kstest
 
-from contracts.copula_cases import Case, cases, interior, rebuild, unequal
-from sklar.copulas import FAMILIES, Copula
+from contracts.copula_cases import CORRELATION, Case, cases, interior, rebuild, unequal
+from sklar.copulas import FAMILIES, Copula, StudentT
 
 EVERY = [pytest.param(case.build(), id=str(case)) for case in cases()] + [
     pytest.param(copula, id=name) for name, copula in unequal().items()
@@ -303,14 +303,38 @@ def test_one_copula_per_coordinate(family: str):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_one_point_serves_many_copulas(family: str):
     kind = FAMILIES[family]
-    tau = torch.linspace(0.2, 0.6, 5, dtype=torch.float64) * kind.tau_range[1]
+    tau = torch.linspace(0.2, 0.6, 3, dtype=torch.float64) * kind.tau_range[1]  # as many as modalities
     log_u = interior(3, 1)[0].log().requires_grad_()
     value = kind.from_tau(tau, 3).log_density(log_u)
     apart = [kind.from_tau(each, 3).log_density(log_u) for each in tau]
     torch.testing.assert_close(value, torch.stack(apart))
+    known = {0: log_u[0].detach(), 2: log_u[2].detach()}
+    for ask in (
+        lambda copula: copula.conditional_log_cdf(log_u.detach(), 1, (0, 2)),
+        lambda copula: copula.conditional_log_cdf(log_u.detach(), (1, 2), (0,)),
+        lambda copula: copula.conditional_quantile(log_u[1].detach(), 1, known),
+        lambda copula: (copula.log_cdf(log_u.detach()),),
+    ):
+        together = ask(kind.from_tau(tau, 3))
+        for whole, *parts in zip(together, *[ask(kind.from_tau(each, 3)) for each in tau], strict=True):
+            torch.testing.assert_close(whole.expand(len(tau)), torch.stack(parts))
     if value.requires_grad:
         (together,), (summed,) = (torch.autograd.grad(v.sum(), log_u) for v in (value, torch.stack(apart)))
         torch.testing.assert_close(together, summed)
+
+
+def test_one_point_serves_many_degrees_of_freedom():
+    df = torch.tensor([2.0, 5.0, 30.0], dtype=torch.float64)
+    log_u = interior(3, 1)[0].log()
+    correlation = CORRELATION[:3, :3]
+    together = StudentT(correlation, df)
+    apart = [StudentT(correlation, each) for each in df]
+    for ask in (
+        lambda copula: copula.log_density(log_u),
+        lambda copula: copula.conditional_log_cdf(log_u, 1, (0, 2))[0],
+        lambda copula: copula.conditional_quantile(log_u[1], 1, {0: log_u[0], 2: log_u[2]})[0],
+    ):
+        torch.testing.assert_close(ask(together), torch.stack([ask(copula) for copula in apart]))
 
 
 def test_copulas_of_either_sign_serve_one_point():

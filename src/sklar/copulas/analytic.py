@@ -95,15 +95,23 @@ def _evaluate(
     kernel: Kernel, n_parameters: int, inputs: Sequence[Tensor], wanted: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """Value and slopes; those of the points are stacked along a first axis of modalities."""
-    logs = inputs[n_parameters:]
-    value, slopes = kernel(inputs[:n_parameters], Points(*logs), wanted)
+    parameters, logs = inputs[:n_parameters], inputs[n_parameters:]
+    # Modalities will lie along a first axis, which the batch of the parameters must not meet.
+    lacking = max(parameter.ndim for parameter in parameters) + 1 - logs[0].ndim
+    if lacking > 0:
+        logs = [log[(None,) * lacking] for log in logs]
+    value, slopes = kernel(parameters, Points(*logs), wanted)
     if slopes is None:
         return value, []
-    points = [
-        part if isinstance(part, Tensor) else torch.stack(tuple(part))
-        for part in (slopes.log_u, slopes.log_sf)[: len(logs)]
-    ]
+    points = [_whole(part, value.shape) for part in (slopes.log_u, slopes.log_sf)[: len(logs)]]
     return value, [*slopes.parameters, *points]
+
+
+def _whole(slopes: Sequence[Tensor] | Tensor, shape: Size) -> Tensor:
+    """Slopes of all modalities as one tensor, each of the value's shape."""
+    if isinstance(slopes, Tensor) and slopes.shape[1:] == shape:
+        return slopes
+    return torch.stack([slope.expand(shape) for slope in slopes])
 
 
 def _in_chunks(

@@ -241,7 +241,7 @@ class BB1(Archimedean):
 
 def _log_radius(theta: Tensor, delta: Tensor, columns: Sequence[Column]) -> tuple[Tensor, Tensor]:
     """Log W as (m, log W - theta m)."""
-    r = radial(theta, delta, *stacked(columns))
+    r = radial(theta, delta, *stacked(columns, theta.ndim))
     return r.top, r.log_reference + r.log_whole / delta
 
 

@@ -55,13 +55,24 @@ Observed = Tensor | tuple[Tensor, Tensor]
 """A known modality: log u, or the pair (log u, log(1-u))."""
 
 
-def stacked(columns: Sequence[Column]) -> tuple[Tensor, Tensor | None]:
-    """(M, *batch) log u, and log(1-u) if every column has it: one operation then serves all modalities."""
+def stacked(columns: Sequence[Column], axes: int = 0) -> tuple[Tensor, Tensor | None]:
+    """(M, *batch) log u, and log(1-u) if every column has it: one operation then serves all modalities.
+
+    Args:
+        columns: One per modality.
+        axes: Batch axes of the parameters that the result will meet; they must not meet the modalities'.
+    """
     if isinstance(columns, Points):
-        return columns.log_u, columns.log_sf
-    survival = [column.log_sf for column in columns if column.log_sf is not None]
-    log_sf = _stack(survival) if len(survival) == len(columns) else None
-    return _stack([column.log_u for column in columns]), log_sf
+        log_u, log_sf = columns.log_u, columns.log_sf
+    else:
+        survival = [column.log_sf for column in columns if column.log_sf is not None]
+        log_u = _stack([column.log_u for column in columns])
+        log_sf = _stack(survival) if len(survival) == len(columns) else None
+    lacking = axes + 1 - log_u.ndim
+    if lacking > 0:
+        apart = (slice(None), *(None,) * lacking)
+        return log_u[apart], None if log_sf is None else log_sf[apart]
+    return log_u, log_sf
 
 
 def _stack(values: Sequence[Tensor]) -> Tensor:

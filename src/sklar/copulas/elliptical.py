@@ -289,19 +289,22 @@ def factor_slopes(
 
 
 def elementwise(
-    function: Callable[[Tensor, Tensor | None], Tensor], columns: Sequence[Column]
+    function: Callable[[Tensor, Tensor | None], Tensor], columns: Sequence[Column], axes: int = 0
 ) -> list[Tensor]:
-    """function(log u, log(1-u)) of each column, in one call where all columns have the same shape."""
+    """function(log u, log(1-u)) of each column, in one call where all columns have the same shape.
+
+    ``axes`` counts the batch axes of the parameters that the function closes over.
+    """
     if len(columns) < 2 or len({column.log_u.shape for column in columns}) > 1:
         return [function(*column) for column in columns]
-    return list(function(*together(columns)).unbind(0))
+    return list(function(*together(columns, axes)).unbind(0))
 
 
-def together(columns: Sequence[Column]) -> Column:
+def together(columns: Sequence[Column], axes: int = 0) -> Column:
     """All columns as one, with modalities along a new first axis, for functions that are elementwise."""
     if any(column.log_sf is not None for column in columns):
         columns = columns if isinstance(columns, Points) else [Column(c.log_u, c.survival()) for c in columns]
-    return Column(*stacked(columns))
+    return Column(*stacked(columns, axes))
 
 
 def _rows_of(factor: Tensor, size: int) -> list[list[Tensor]]:

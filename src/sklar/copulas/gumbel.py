@@ -188,7 +188,7 @@ class Gumbel(OneParameter):
         """Log of sum_j x_j^theta."""
         if len(columns) == 1:
             return self.theta * log_neg_log(*columns[0])
-        shifted, top, *_ = _shift(*stacked(columns))
+        shifted, top, *_ = _shift(*stacked(columns, self.theta.ndim))
         return self.theta * top + torch.log(total(torch.exp(self.theta * shifted).unbind(0)))
 
     def _polynomial_weights(self, w: Tensor, dim: int) -> list[Tensor]:

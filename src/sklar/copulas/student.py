@@ -206,7 +206,9 @@ class StudentT(Elliptical):
 
     def _scores(self, columns: Sequence[Column]) -> list[Tensor]:
         tail = self._tail(0)
-        return elementwise(lambda log_u, log_sf: student_quantile(tail, log_u, log_sf), columns)
+        return elementwise(
+            lambda log_u, log_sf: student_quantile(tail, log_u, log_sf), columns, self._df.ndim
+        )
 
     def _conditional_quantile(
         self, w: Column, target: int, given: Mapping[int, Column]
