@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
 from sklar.alignment.impute import GRADIENTS, IMPUTATIONS, Gradient, Imputed, Request
-from sklar.alignment.moments import ScoreMoments
 from sklar.alignment.noise import Noise
 from sklar.alignment.patterns import patterns
+from sklar.alignment.refit import ESTIMATES, Estimator, estimator
 from sklar.copulas import FAMILIES, Copula, LearnedCopula
 from sklar.marginals import GaussianMixture, MixtureMarginal, rosenblatt_together
 
@@ -40,7 +40,7 @@ class CopulaAlignment(nn.Module):
             the latents; "joint" lets every gradient through.
         parameters: "shared" by all coordinates, or one set "per_coordinate".
         estimate: Copula parameters that imputation uses: running "moments" of the latents (learned
-            parameters lag behind them), or the "learned" ones.
+            parameters lag behind them), a "fit" to the last complete rows, or the "learned" ones.
         init_tau: Kendall's tau to start from; at independence the alignment has no gradient.
         max_tau: Smooth cap of tau, since the term is unbounded as dependence becomes perfect.
         warmup: Rows to see before the mixtures are initialised from a cache of latents; until then
@@ -65,7 +65,7 @@ class CopulaAlignment(nn.Module):
         weight: float = 0.1,
         routing: Literal["ifm", "joint"] = "ifm",
         parameters: Literal["shared", "per_coordinate"] = "shared",
-        estimate: Literal["moments", "learned"] = "moments",
+        estimate: Literal["moments", "fit", "learned"] = "moments",
         init_tau: float = 0.35,
         max_tau: float | None = 0.95,
         warmup: int = 4096,
@@ -76,7 +76,7 @@ class CopulaAlignment(nn.Module):
         _check("pit", pit, ("rosenblatt",))
         _check("routing", routing, ("ifm", "joint"))
         _check("parameters", parameters, ("shared", "per_coordinate"))
-        _check("estimate", estimate, ("moments", "learned"))
+        _check("estimate", estimate, ESTIMATES)
         if len(dims) < 2:
             raise ValueError(f"alignment needs at least two modalities, got {len(dims)} ({', '.join(dims)})")
         if len(set(dims.values())) > 1:
@@ -92,7 +92,7 @@ class CopulaAlignment(nn.Module):
         self.warmup = warmup
         self.margins = nn.ModuleDict({name: MixtureMarginal(dim, components) for name in dims})
         self.copula = LearnedCopula(family, len(dims), batch_shape, init_tau=init_tau, max_tau=max_tau)
-        self.moments = ScoreMoments(len(dims), batch_shape, init_tau)
+        self.estimator = estimator(estimate, family, len(dims), dim, batch_shape, init_tau)
         self.register_buffer("cached", torch.zeros(cache, len(dims), dim))
         self.register_buffer("cached_present", torch.zeros(cache, len(dims), dtype=torch.bool))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
@@ -111,7 +111,7 @@ class CopulaAlignment(nn.Module):
         paired = present.sum(1) >= 2
         copula = log_density.sum() / paired.sum().clamp(min=1)  # zero when no row has a pair
         if self.training:
-            self.moments.update(log_u.detach(), log_sf.detach(), present)
+            cast(Estimator, self.estimator).update(log_u.detach(), log_sf.detach(), present)
             self._remember(z, present)
         rows = present.T
         nll = -(log_prob * rows).sum(1) / (rows.sum(1).clamp(min=1) * self.dim)
@@ -163,8 +163,7 @@ class CopulaAlignment(nn.Module):
 
     def imputation_copula(self) -> Copula:
         """The copula that imputation draws from: see ``estimate``."""
-        learned = self.copula()
-        return self.moments.copula(learned) if self.estimate == "moments" else learned
+        return cast(Estimator, self.estimator).copula(self.copula())
 
     def impute(
         self,

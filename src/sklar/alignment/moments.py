@@ -7,14 +7,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sklar.copulas import Copula, Elliptical, Independence
+from sklar.copulas import Copula, Elliptical
 from sklar.special import ndtri_log
 
 SMALLEST_EIGENVALUE = 1e-3
 """Correlations estimated pair by pair may fail to be positive definite; they are shrunk to this."""
-
-MARGIN = 1e-3
-"""Distance of an estimated tau from the ends of a family's range."""
 
 
 @final
@@ -22,8 +19,7 @@ class ScoreMoments(nn.Module):
     """Exponentially weighted second moments of normal scores, pair by pair over jointly present rows.
 
     Learned copula parameters lag behind the latents that they couple; imputation therefore reads the
-    parameters from these moments: the correlation itself for elliptical families (df stays the learned one),
-    for the others the average of Kendall's tau = (2 / pi) asin(r), the relation of elliptical dependence.
+    correlation of an elliptical family from these moments (df stays the learned one).
 
     Args:
         modalities: M.
@@ -75,14 +71,7 @@ class ScoreMoments(nn.Module):
         return shrunk
 
     def copula(self, like: Copula) -> Copula:
-        """A copula of the same family and dimension with the parameters that the moments say."""
-        if isinstance(like, Independence):
-            return like
-        correlation = self.correlation()
-        if isinstance(like, Elliptical):
-            return like.with_correlation(correlation)
-        first, second = torch.triu_indices(like.dim, like.dim, offset=1)
-        tau = torch.asin(correlation[..., first, second]).mean(-1) * (2 / math.pi)
-        low, high = like.tau_range
-        # a family without negative dependence answers it with almost none, and none of them reaches 1
-        return type(like).from_tau(tau.clamp(low + MARGIN, high - MARGIN), like.dim)
+        """The elliptical copula ``like`` with the correlation that the moments say."""
+        if not isinstance(like, Elliptical):
+            raise TypeError(f"normal scores determine elliptical families, not {like.name}; use RunningTau")
+        return like.with_correlation(self.correlation())

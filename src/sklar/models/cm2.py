@@ -27,7 +27,7 @@ class AlignmentConfig(BaseModel):
     weight: float = Field(default=0.1, ge=0)
     routing: Literal["ifm", "joint"] = "ifm"
     parameters: Literal["shared", "per_coordinate"] = "shared"
-    estimate: Literal["moments", "learned"] = "moments"
+    estimate: Literal["moments", "fit", "learned"] = "moments"
     init_tau: float = Field(default=0.35, gt=0, lt=1)
     max_tau: float | None = Field(default=0.95, gt=0, lt=1)
     warmup: int = Field(default=4096, ge=1)
