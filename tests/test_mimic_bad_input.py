@@ -269,3 +269,11 @@ def test_an_empty_file_is_named(raw):
     with gzip.open(raw / "PATIENTS.csv.gz", "wt"):
         pass
     fails(raw, "PATIENTS.csv.gz", "empty")
+
+
+def test_values_that_mean_nothing_are_counted(tmp_path):
+    hospital = Hospital()
+    hospital.chart(1, 184, "asleep", 2)
+    hospital.chart(1, 211, "high", 2)
+    data = prepare("mimic-iii", hospital.write(tmp_path / "raw"), tmp_path / "out")
+    assert data.manifest.records["ehr"]["chartevents_without_value"] == 2

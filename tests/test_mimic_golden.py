@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import shutil
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -87,6 +88,19 @@ def test_a_parquet_copy_gives_the_same_bits(golden, tmp_path):
         pq.write_table(pc.read_csv(path, parse_options=options), tmp_path / name)
     _, values, _ = prepare("mimic-iii", tmp_path, tmp_path / "out").series("ehr", False)
     with np.load(golden / "expected_mimic3.npz") as expected:
+        np.testing.assert_array_equal(values, expected["x"])
+
+
+@pytest.mark.parametrize("layout", ["core", "flat"])
+def test_other_layouts_of_mimic_iv_give_the_same_bits(golden, tmp_path, layout):
+    """Version 1.0 has patients and admissions in core/; the published code flattened the folders."""
+    for path in (golden / "mimic4").rglob("*.csv.gz"):
+        core = path.name.startswith(("patients", "admissions"))
+        folder = tmp_path / {"core": "core" if core else path.parent.name, "flat": ""}[layout]
+        folder.mkdir(exist_ok=True)
+        shutil.copy(path, folder / path.name)
+    _, values, _ = prepare("mimic-iv", tmp_path, tmp_path / "out").series("ehr", False)
+    with np.load(golden / "expected_mimic4.npz") as expected:
         np.testing.assert_array_equal(values, expected["x"])
 
 

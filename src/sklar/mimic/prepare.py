@@ -234,8 +234,11 @@ def _cells(
 
     say("settling ties", 0.8)
     cells = pq.read_table(steps.file("cells", _inputs(reader, options, *layout.events), settle))
-    used = {name: pq.read_metadata(path).num_rows for name, path in zip(layout.events, paths, strict=True)}
-    return cells, {**used, "cells": cells.num_rows}
+    records = {"cells": cells.num_rows}
+    for name, path in zip(layout.events, paths, strict=True):
+        values = pq.read_table(path, columns=["value"])["value"]
+        records |= {name: len(values), f"{name}_without_value": values.null_count}
+    return cells, records
 
 
 _COHORT = ["subject_id", "hadm_id", "stay_id", "intime", "outtime", "in_cohort", "eligible"]

@@ -16,6 +16,11 @@ def fingerprint(*inputs: Any) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def steps_folder(out: Path) -> Path:
+    """Where the steps towards a folder leave their files: hidden, beside it."""
+    return out.parent / f".{out.name}.steps"
+
+
 @final
 class Steps:
     """A hidden folder beside the one to be made, holding the finished files of steps.
@@ -28,7 +33,7 @@ class Steps:
     """
 
     def __init__(self, out: Path) -> None:
-        self.folder = out.parent / f".{out.name}.steps"
+        self.folder = steps_folder(out)
         self.folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
 
     def file(self, name: str, inputs: str, write: Callable[[Path], None]) -> Path:
