@@ -31,8 +31,9 @@ check: $(INSTALLED)  ## lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)  ## the NAFLD benchmark over five seeds
+bench: $(INSTALLED)  ## the NAFLD benchmark over five seeds, and the speed of preparing MIMIC
 	$(BIN)/python benchmarks/nafld.py
+	$(BIN)/python benchmarks/prepare.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

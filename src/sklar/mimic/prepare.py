@@ -236,8 +236,9 @@ def _cells(
     cells = pq.read_table(steps.file("cells", _inputs(reader, options, *layout.events), settle))
     records = {"cells": cells.num_rows}
     for name, path in zip(layout.events, paths, strict=True):
-        values = pq.read_table(path, columns=["value"])["value"]
-        records |= {name: len(values), f"{name}_without_value": values.null_count}
+        with pq.ParquetFile(path) as file:
+            gaps = sum(batch["value"].null_count for batch in file.iter_batches(columns=["value"]))
+            records |= {name: file.metadata.num_rows, f"{name}_without_value": gaps}
     return cells, records
 
 
