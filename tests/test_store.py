@@ -265,3 +265,14 @@ def test_a_pickled_array_is_never_loaded(copy):
     (copy / "manifest.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match="Python objects in dtype"):
         PreparedData.open(copy).raw_series("labs")
+
+
+def test_matched_rows_have_every_modality(tmp_path):
+    from cohorts import small_cohort
+
+    small_cohort(tmp_path / "data", rows=60)
+    data = PreparedData.open(tmp_path / "data")
+    matched = data.rows(matched=True)
+    assert 0 < len(matched) < len(data.ids)
+    assert data.present[matched].all()
+    assert set(matched) - set(data.rows("train")) == set(matched) - set(data.rows("train", matched=True))

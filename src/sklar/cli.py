@@ -116,6 +116,9 @@ def _prepare_mimic(
     valid_list: Annotated[Path | None, typer.Option(help="Published list of validation patients.")] = None,
     memory_limit: Annotated[str | None, typer.Option(help="Of the embedded engine, such as 4GB.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Of the embedded engine.")] = None,
+    restricted: Annotated[
+        bool | None, typer.Option("--restricted/--open", help="Whose data; by default only demos are open.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -135,7 +138,7 @@ def _prepare_mimic(
         data = mimic.prepare(
             source, raw, out, task or ("ihm", "readm"), mimic.resolve(rules, rule or ()), engine,
             test_list=test_list, valid_list=valid_list, memory_limit=memory_limit, threads=threads,
-            progress=progress,
+            restricted=restricted, progress=progress,
         )  # fmt: skip
     _prepared(data, out, as_json)
 

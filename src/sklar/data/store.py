@@ -100,17 +100,23 @@ class PreparedData(DataSource):
         columns = [self.index[f"row_{name}"].to_numpy() for name in self.modalities]
         return np.stack(columns, axis=1).astype(np.int64)
 
-    def rows(self, split: str | None = None) -> NDArray[np.int64]:
+    def rows(self, split: str | None = None, *, matched: bool = False) -> NDArray[np.int64]:
         """Positions of the rows of "train", "valid" or "test", ascending; None gives all.
+
+        Args:
+            split: The split.
+            matched: True for rows that have every modality, the totally matched cohort; all rows are the
+                partially matched one.
 
         Raises:
             UserError: There is no such split.
         """
-        if split is None:
-            return np.arange(self.index.num_rows)
-        if split not in SPLITS:
+        if split is not None and split not in SPLITS:
             raise UserError(f"no split {split!r}; choose one of {', '.join(SPLITS)}")
-        return np.flatnonzero(self._strings("split") == split)
+        chosen = (
+            np.ones(self.index.num_rows, dtype=bool) if split is None else self._strings("split") == split
+        )
+        return np.flatnonzero(chosen & self.present.all(axis=1) if matched else chosen)
 
     @property
     def tasks(self) -> tuple[str, ...]:

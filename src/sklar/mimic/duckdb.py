@@ -4,6 +4,8 @@ import csv
 import gzip
 import re
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,10 @@ from sklar.mimic.layout import Layout, find_tables
 if TYPE_CHECKING:
     import ibis.expr.types as ir
     from ibis.backends.duckdb import Backend
+
+
+POLL_SECONDS = 0.2
+"""How often a running query is asked how far it is."""
 
 
 class DuckDB(Engine):
@@ -43,6 +49,8 @@ class DuckDB(Engine):
         self.raw = raw
         self.files = find_tables(raw, layout)
         self.connection = local_duckdb(memory_limit, threads, temporary)
+        for setting in ("enable_progress_bar = true", "enable_progress_bar_print = false"):
+            self.connection.raw_sql(f"SET {setting}")
         self._opened: dict[str, ir.Table] = {}
         self._kept = 0
         self._temporary = temporary
@@ -96,9 +104,18 @@ class DuckDB(Engine):
         except Exception as error:
             raise self._explained(error, table) from error
 
-    def save(self, expression: "ir.Table", path: Path, table: str) -> None:
+    def save(self, expression: "ir.Table", path: Path, table: str, say: Callable[[float], None]) -> None:
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            job = pool.submit(self.connection.to_parquet, expression, path, compression="zstd")
+            try:
+                while wait([job], timeout=POLL_SECONDS).not_done:
+                    # below zero while DuckDB does not know yet
+                    say(max(self.connection.con.query_progress(), 0.0) / 100)
+            except BaseException:
+                self.connection.con.interrupt()
+                raise
         try:
-            self.connection.to_parquet(expression, path, compression="zstd")
+            job.result()
         except Exception as error:
             raise disk_full(error, path) or self._explained(error, table) from error
 

@@ -1,6 +1,7 @@
 """Where the raw tables live: each engine gives them as Ibis tables and runs what is built on them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,8 +52,14 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def save(self, expression: "ir.Table", path: Path, table: str) -> None:
+    def save(self, expression: "ir.Table", path: Path, table: str, say: Callable[[float], None]) -> None:
         """Write the rows of an expression that reads ``table`` as Parquet, never holding all of them.
+
+        Args:
+            expression: What to write.
+            path: The file.
+            table: For messages.
+            say: Called with the fraction done, by engines that know it.
 
         Raises:
             DataError: A table cannot be read, or the disk is full.

@@ -1,5 +1,6 @@
 """PostgreSQL: the tables stay where they are, in the schemas that mimic-code's build scripts make."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
@@ -105,7 +106,7 @@ class Postgres(Engine):
         except Exception as error:
             raise self._explained(error, table) from error
 
-    def save(self, expression: "ir.Table", path: Path, table: str) -> None:
+    def save(self, expression: "ir.Table", path: Path, table: str, say: Callable[[float], None]) -> None:
         try:
             write_batches(expression.to_pyarrow_batches(chunk_size=100_000), path)
         except Exception as error:

@@ -1,5 +1,6 @@
 """Spark: files too large for one machine, or a cluster that has them already."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ class Spark(Engine):
         except Exception as error:
             raise self._explained(error, table) from error
 
-    def save(self, expression: "ir.Table", path: Path, table: str) -> None:
+    def save(self, expression: "ir.Table", path: Path, table: str, say: Callable[[float], None]) -> None:
         try:
             write_batches(expression.to_pyarrow_batches(chunk_size=100_000), path)
         except Exception as error:
