@@ -20,7 +20,7 @@ from sklar.alignment.noise import Noise, Pair, fixed_points
 from sklar.alignment.patterns import patterns
 from sklar.alignment.strata import stratified
 from sklar.copulas import Copula
-from sklar.marginals import inverse_rosenblatt_together
+from sklar.marginals import GaussianMixture, inverse_rosenblatt_together
 from sklar.special import ndtri_log
 
 if TYPE_CHECKING:
@@ -122,19 +122,21 @@ def mean(joint: "CopulaAlignment", request: Request) -> Imputed:
 def unconditional(joint: "CopulaAlignment", request: Request) -> Imputed:
     """Draw each missing latent from its own mixture, whatever was observed."""
     absent = _absent(joint, request)
-    middle = [joint.margin(name).mean.detach().expand(len(rows), -1) for name, rows in absent.items()]
+    mixtures = _mixtures(joint, request, absent)
+    pairs = zip(mixtures, absent.values(), strict=True)
+    middle = [own.mean.detach().expand(len(rows), -1) for own, rows in pairs]
     if request.gradient == "stratified":
         drawn, weight = stratified(joint, request.present, request.noise)
         return _complete(request, absent, drawn, middle, weight=weight)
     drawn = []
-    for name, rows in absent.items():
-        mixture, like, noise = joint.margin(name), request.z[name], request.noise
+    for mixture, (name, rows) in zip(mixtures, absent.items(), strict=True):
+        like, noise = request.z[name], request.noise
         if request.gradient == "pathwise":
             pair = noise.uniform(like, len(rows))
             drawn.append(mixture.inverse_rosenblatt(*pair))
             continue
         with torch.no_grad():
-            chosen = noise.choice(mixture.logits.softmax(0), like, len(rows))
+            chosen = noise.choice(mixture.logits.softmax(-1), like, len(rows))
             drawn.append(mixture.loc[chosen] + mixture.scale[chosen] * noise.normal(like, len(rows)))
     return _complete(request, absent, drawn, middle)
 
@@ -180,6 +182,13 @@ def _absent(joint: "CopulaAlignment", request: Request) -> dict[str, Tensor]:
     return {name: (~request.present[:, c]).nonzero().squeeze(1) for c, name in enumerate(joint.modalities)}
 
 
+def _mixtures(
+    joint: "CopulaAlignment", request: Request, absent: Mapping[str, Tensor]
+) -> list[GaussianMixture]:
+    """The mixture of each modality for the rows that lack it."""
+    return [joint.margin(name, request.present[rows]) for name, rows in absent.items()]
+
+
 def _complete(
     request: Request,
     absent: Mapping[str, Tensor],
@@ -209,7 +218,7 @@ def _through_the_copula(
     """Latents (S, n, d) of conditional quantiles of (S, n, d) uniforms, and their spread (n, d)."""
     with torch.set_grad_enabled(torch.is_grad_enabled() and request.gradient == "pathwise"):
         spread = _condition(joint, request, absent, uniforms)
-        mixtures = [joint.margin(name) for name in absent]
+        mixtures = _mixtures(joint, request, absent)
         if not torch.is_grad_enabled():
             return inverse_rosenblatt_together(mixtures, uniforms), spread
         parts = zip(mixtures, uniforms, strict=True)
@@ -221,7 +230,7 @@ def _condition(
 ) -> list[Tensor]:
     """Turn independent uniforms into conditional ones, in place, one pattern of presence after the other."""
     copula = joint.imputation_copula()
-    observed = [joint.margin(name).rosenblatt(request.z[name]) for name in joint.modalities]
+    observed = [joint.margin(name, request.present).rosenblatt(request.z[name]) for name in joint.modalities]
     spread = [torch.ones_like(request.z[name][rows]) for name, rows in absent.items()]
     place = (~request.present).cumsum(0) - 1  # position of a row among the absent ones of each modality
     for rows, columns in patterns(request.present):

@@ -1,5 +1,6 @@
 """The joint of all modalities' latents: mixtures for the margins, a copula per coordinate between them."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Literal, cast, final
 
@@ -9,8 +10,13 @@ from torch import Generator, Tensor, nn
 
 from sklar.alignment.impute import GRADIENTS, IMPUTATIONS, Gradient, Imputed, Request
 from sklar.alignment.noise import Noise
+from sklar.alignment.official import Official
+from sklar.alignment.options import check_choice, check_combination, check_range, width
 from sklar.alignment.patterns import patterns
+from sklar.alignment.pit import PITS
 from sklar.alignment.refit import ESTIMATES, Estimator, estimator
+from sklar.alignment.terms import TERMS, decorrelation
+from sklar.alignment.uniforms import Latents, Pit, Uniforms
 from sklar.copulas import FAMILIES, Copula, LearnedCopula
 from sklar.marginals import GaussianMixture, MixtureMarginal, rosenblatt_together
 
@@ -29,16 +35,31 @@ class CopulaAlignment(nn.Module):
     paper's C(F_1(z_1), F_2(z_2)) with vector-valued z_m is not a joint distribution:
     docs/deviations.md, entry 1.
 
+    Imputation draws from this joint whatever ``pit`` and ``term`` train the encoders, with the copula's
+    parameters read from the latents themselves: mixtures and moments are always fitted.
+
     Args:
         dims: Modality to the width of its latent; all widths must agree, since coordinates are coupled.
         family: Key of `sklar.copulas.FAMILIES`.
         components: K, the mixture components of each margin.
-        pit: How a vector becomes uniforms; "rosenblatt".
-        weight: lambda, on the scale of the mean over coordinates.
+        pit: How a vector becomes uniforms, key of `sklar.alignment.PITS`.
+        term: What aligns the encoders, key of `sklar.alignment.TERMS`.
+        weight: lambda, the weight of the term; 0.03 to 0.3 is useful on the scale of the mean over
+        coordinates. scale: The copula term and, under "joint" routing, the margins' likelihood are means over
+            coordinates, or "sum" as in the paper, both times lambda.
+        objective_sign: "as_printed" is the paper's objective to the letter, in which the margins' likelihood
+        has the
+            opposite sign: minimising it diverges. It exists so that a test can show this.
         routing: "ifm" (inference functions for margins) shows detached latents to the margins'
             likelihood and detached margins to the copula term, so that the likelihood cannot collapse
             the latents; "joint" lets every gradient through.
+        decorrelation: Weight of the penalty on correlated coordinates within a modality.
         parameters: "shared" by all coordinates, or one set "per_coordinate".
+        mixture_weights: "global", one vector per modality, or "amortized", an MLP with softmax of which
+            *other* modalities the row has. Weights that read z itself would leave no density; presence is
+            known before z, so the joint is a density given the pattern, and a missing modality's weights are
+            defined.
+        heads: q, the learned projections of ``pit="head"``.
         estimate: Copula parameters that imputation uses: running "moments" of the latents (learned
             parameters lag behind them), a "fit" to the last complete rows, or the "learned" ones.
         init_tau: Kendall's tau to start from; at independence the alignment has no gradient.
@@ -48,23 +69,32 @@ class CopulaAlignment(nn.Module):
         cache: Rows that the cache holds.
 
     Raises:
-        ValueError: Unknown family or option, fewer than two modalities, unequal widths.
+        ValueError: Unknown family or option, a number out of its range, fewer than two modalities, unequal
+            widths, or options that exclude each other.
     """
 
     cached: Tensor
     cached_present: Tensor
     seen: Tensor
+    seen_present: Tensor
+    pit: Pit
 
     def __init__(
         self,
         dims: Mapping[str, int],
         family: str = "gaussian",
         components: int = 3,
-        pit: Literal["rosenblatt"] = "rosenblatt",
+        pit: str = "rosenblatt",
         *,
+        term: str = "copula",
         weight: float = 0.1,
+        scale: Literal["mean", "sum"] = "mean",
+        objective_sign: Literal["correct", "as_printed"] = "correct",
         routing: Literal["ifm", "joint"] = "ifm",
+        decorrelation: float = 0.0,
         parameters: Literal["shared", "per_coordinate"] = "shared",
+        mixture_weights: Literal["global", "amortized"] = "global",
+        heads: int = 1,
         estimate: Literal["moments", "fit", "learned"] = "moments",
         init_tau: float = 0.35,
         max_tau: float | None = 0.95,
@@ -72,94 +102,141 @@ class CopulaAlignment(nn.Module):
         cache: int = 1024,
     ) -> None:
         super().__init__()
-        _check("family", family, FAMILIES)
-        _check("pit", pit, ("rosenblatt",))
-        _check("routing", routing, ("ifm", "joint"))
-        _check("parameters", parameters, ("shared", "per_coordinate"))
-        _check("estimate", estimate, ESTIMATES)
-        if len(dims) < 2:
-            raise ValueError(f"alignment needs at least two modalities, got {len(dims)} ({', '.join(dims)})")
-        if len(set(dims.values())) > 1:
-            raise ValueError(f"coordinates are coupled one by one, so widths must agree; got {dict(dims)}")
-        dim = next(iter(dims.values()))
-        batch_shape = (dim,) if parameters == "per_coordinate" else ()
-        self.modalities = tuple(dims)
-        self.family = family
-        self.dim = dim
-        self.weight = weight
-        self.routing = routing
-        self.estimate = estimate
-        self.warmup = warmup
-        self.margins = nn.ModuleDict({name: MixtureMarginal(dim, components) for name in dims})
-        self.copula = LearnedCopula(family, len(dims), batch_shape, init_tau=init_tau, max_tau=max_tau)
+        names, dim = tuple(dims), width(dims)
+        check_choice("family", family, FAMILIES)
+        check_choice("pit", pit, PITS)
+        check_choice("term", term, TERMS)
+        check_choice("scale", scale, ("mean", "sum"))
+        check_choice("objective_sign", objective_sign, ("correct", "as_printed"))
+        check_choice("routing", routing, ("ifm", "joint"))
+        check_choice("parameters", parameters, ("shared", "per_coordinate"))
+        check_choice("mixture_weights", mixture_weights, ("global", "amortized"))
+        check_choice("estimate", estimate, ESTIMATES)
+        check_range("components", components, 1)
+        check_range("heads", heads, 1, dim)
+        check_range("weight (lambda)", weight, 0)
+        check_range("decorrelation", decorrelation, 0)
+        check_range("warmup", warmup, 1)
+        check_range("cache", cache, components)
+        check_combination(
+            pit=pit, term=term, dim=dim, components=components, routing=routing, estimate=estimate
+        )
+        context = len(dims) - 1 if mixture_weights == "amortized" else 0
+        self.modalities, self.family, self.dim = names, family, dim
+        self.term, self.weight, self.scale, self.decorrelation = term, weight, scale, decorrelation
+        self.objective_sign, self.routing, self.estimate = objective_sign, routing, estimate
+        self.amortized, self.warmup = bool(context), warmup
+        self.margins = nn.ModuleDict({name: MixtureMarginal(dim, components, context) for name in dims})
+        self.pit = PITS[pit](len(dims), dim, components, heads)
+        if isinstance(self.pit, Official):
+            self.pit.evaluate(family)
+        own = parameters == "per_coordinate"
+        self.copula = LearnedCopula(
+            family, len(dims), (self.pit.coordinates,) if own else (), init_tau=init_tau, max_tau=max_tau
+        )
+        if term != "copula" or pit == "official":
+            self.copula.requires_grad_(False)  # nothing trains it
+        batch_shape = (dim,) if own else ()
         self.estimator = estimator(estimate, family, len(dims), dim, batch_shape, init_tau)
         self.register_buffer("cached", torch.zeros(cache, len(dims), dim))
         self.register_buffer("cached_present", torch.zeros(cache, len(dims), dtype=torch.bool))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.register_buffer("seen_present", torch.zeros(len(dims), dtype=torch.long))
+        self._told_of_no_pairs = False
 
     def loss(self, z: Mapping[str, Float[Tensor, "b d"]], present: Bool[Tensor, "b m"]) -> dict[str, Tensor]:
-        """Named terms to add to the task loss.
+        """Named terms to add to the task loss; rows need no label.
 
-        ``copula`` is -lambda times the log copula density, mean over coordinates and over rows with at
-        least two modalities, each row by the copula's margin over what it has; ``margins`` is the
-        mixtures' negative log-likelihood per coordinate over present rows, summed over modalities. Rows
-        need no label. In training the latents also move the running moments, and after the warm-up the
-        mixtures are initialised from the last ones.
+        Under the name of ``term`` (none for "none"), lambda times the alignment; for "copula" that is minus
+        the log copula density, mean over coordinates and over rows with at least two modalities, each row by
+        the copula's margin over what it has. ``margins`` is the mixtures' negative log-likelihood per
+        coordinate over present rows, summed over modalities, and ``decorrelation`` the penalty if it has a
+        weight. In training the latents also move the running moments, and after the warm-up the mixtures are
+        initialised from the last ones.
         """
-        log_u, log_sf, log_prob = self._transform(z)
-        log_density = self._log_density(log_u, log_sf, present)
-        paired = present.sum(1) >= 2
-        copula = log_density.sum() / paired.sum().clamp(min=1)  # zero when no row has a pair
+        latents = self._latents(z, present)
+        uniforms = self.pit(latents)
+        terms = {}
+        if self.term != "none":
+            terms[self.term] = self.weight * TERMS[self.term](self, latents, uniforms)
+        terms["margins"] = self._margins(latents, uniforms)
+        if self.decorrelation:
+            terms["decorrelation"] = self.decorrelation * decorrelation(latents.z, present)
         if self.training:
-            cast(Estimator, self.estimator).update(log_u.detach(), log_sf.detach(), present)
-            self._remember(z, present)
-        rows = present.T
-        nll = -(log_prob * rows).sum(1) / (rows.sum(1).clamp(min=1) * self.dim)
-        return {"copula": -self.weight * copula, "margins": nll.sum()}
+            cast(Estimator, self.estimator).update(latents.log_u.detach(), latents.log_sf.detach(), present)
+            self._remember(latents)
+            self._tell_of_no_pairs(present)
+            if isinstance(self.pit, Official):
+                self.copula.assign(self.pit.copula())  # theta, for whoever reports the dependence
+        return terms
 
     def log_density(
         self, z: Mapping[str, Float[Tensor, "b d"]], present: Bool[Tensor, "b m"]
     ) -> Float[Tensor, " b"]:
         """Log copula density of each row, mean over coordinates; 0 with fewer than two modalities."""
-        return self._log_density(*self.uniforms(z), present)
+        latents = self._latents(z, present)
+        if isinstance(self.pit, Official):
+            return self.pit.log_density(latents)
+        return self.log_density_of(self.pit(latents), present)
 
     def log_prob(
         self, z: Mapping[str, Float[Tensor, "b d"]], present: Bool[Tensor, "b m"] | None = None
     ) -> Float[Tensor, " b"]:
-        """Log density of the present latents of each row under the joint, in nats."""
-        if present is None:
-            first = z[self.modalities[0]]
-            present = torch.ones(len(first), len(self.modalities), dtype=torch.bool, device=first.device)
-        margins = torch.stack([self.margin(name).log_prob(z[name]) for name in self.modalities], 1)
-        return torch.where(present, margins, 0.0).sum(1) + self.dim * self.log_density(z, present)
+        """Log density of the present latents of each row under the joint, in nats.
+
+        Raises:
+            ValueError: The ``pit`` does not give a density.
+        """
+        if not self.pit.density:
+            raise ValueError(
+                "these uniforms are no part of a density (sklar.alignment.pit says which are): log_density "
+                "gives the copula's part. pit='rosenblatt' has a density for any d and K"
+            )
+        present = self._present(z, present)
+        latents = self._latents(z, present)
+        margins = torch.where(present, latents.log_prob.T, 0.0).sum(1)
+        return margins + self.pit.coordinates * self.log_density_of(self.pit(latents), present)
 
     def uniforms(
-        self, z: Mapping[str, Float[Tensor, "b d"]]
-    ) -> tuple[Float[Tensor, "b d m"], Float[Tensor, "b d m"]]:
-        """Pseudo-observations: log u and log(1 - u) of every coordinate and modality.
+        self, z: Mapping[str, Float[Tensor, "b d"]], present: Bool[Tensor, "b m"] | None = None
+    ) -> tuple[Float[Tensor, "b q m"], Float[Tensor, "b q m"]]:
+        """Pseudo-observations: log u and log(1 - u) of every modality, q per row as ``pit`` says.
 
-        Under "ifm" routing the mixtures are detached here.
+        Under "ifm" routing they have no gradient in the mixtures.
         """
-        log_u, log_sf, _ = self._transform(z)
-        return log_u, log_sf
+        found = self.pit(self._latents(z, self._present(z, present)))
+        return found.log_u, found.log_sf
 
-    def _transform(self, z: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Log u and log(1 - u), (B, d, M), and the log density of each latent, (M, B)."""
-        margins = [self.margin(name) for name in self.modalities]
-        latents = [z[name] for name in self.modalities]
-        log_u, log_sf, log_prob = rosenblatt_together(margins, latents, self.routing == "ifm")
-        return log_u.movedim(0, -1), log_sf.movedim(0, -1), log_prob
+    def log_density_of(self, uniforms: Uniforms, present: Bool[Tensor, "b m"]) -> Float[Tensor, " b"]:
+        """Log copula density of uniforms, mean over their q coordinates, by patterns of presence."""
+        log_u, log_sf = uniforms.log_u, uniforms.log_sf
+        out = log_u.new_zeros(len(log_u))
+        # under other terms the learned copula stays where it started; that of the latents is to be reported
+        copula = self.copula() if self.term == "copula" else self.imputation_copula()
+        for rows, columns in patterns(present):
+            if len(columns) < 2:
+                continue
+            margin = copula if len(columns) == len(self.modalities) else copula.marginal(columns)
+            own = (part.movedim(-1, 0) for part in (log_u, log_sf))  # modalities first, as they lie in memory
+            if len(rows) < len(out) or len(columns) < len(self.modalities):
+                own = (part[list(columns)][:, rows] for part in own)
+            values = margin.log_density(*(part.movedim(0, -1) for part in own))
+            out = out.index_copy(0, rows, values.mean(1))
+        return out
 
-    def margin(self, name: str, detach: bool = False) -> GaussianMixture:
-        """The mixture of one modality; standard normal until it is initialised."""
-        module = cast(MixtureMarginal, self.margins[name])
-        if not bool(module.initialised):
-            like = module.loc.detach()[:1]
-            return GaussianMixture(like.new_zeros(1), torch.zeros_like(like), torch.ones_like(like))
-        mixture: GaussianMixture = module()
-        if detach:
-            return GaussianMixture(mixture.logits.detach(), mixture.loc.detach(), mixture.scale.detach())
-        return mixture
+    def margin(self, name: str, present: Bool[Tensor, "b m"] | None = None) -> GaussianMixture:
+        """The mixture of one modality; standard normal until it is initialised.
+
+        Amortized weights are those of rows with these modalities, by default of rows that have all others.
+        """
+        module = self._module(name)
+        mixture: GaussianMixture = module(self._context(name, present)) if self.amortized else module()
+        if bool(module.initialised):
+            return mixture
+        if not any(bool(self._module(other).initialised) for other in self.modalities):
+            return mixture.standard()
+        like = mixture.loc.detach()  # beside fitted mixtures, of their shape
+        return GaussianMixture(mixture.logits.detach(), torch.zeros_like(like), torch.ones_like(like))
 
     def imputation_copula(self) -> Copula:
         """The copula that imputation draws from: see ``estimate``."""
@@ -192,43 +269,88 @@ class CopulaAlignment(nn.Module):
         Raises:
             ValueError: Unknown method, a gradient that it has not, or fewer than one draw.
         """
-        _check("method", method, IMPUTATIONS)
-        _check(f"gradient of {method}", gradient, GRADIENTS.get(method, ("none",)))
+        check_choice("method", method, IMPUTATIONS)
+        check_choice(f"gradient of {method}", gradient, GRADIENTS.get(method, ("none",)))
         request = Request(z, present, noise or Noise(draws, generator), gradient, tokens)
         return IMPUTATIONS[method](self, request)
 
-    def _log_density(self, log_u: Tensor, log_sf: Tensor, present: Tensor) -> Tensor:
-        out = log_u.new_zeros(len(log_u))
-        copula = self.copula()
-        for rows, columns in patterns(present):
-            if len(columns) < 2:
-                continue
-            margin = copula if len(columns) == len(self.modalities) else copula.marginal(columns)
-            own = (part.movedim(-1, 0) for part in (log_u, log_sf))  # modalities first, as they lie in memory
-            if len(rows) < len(out) or len(columns) < len(self.modalities):
-                own = (part[list(columns)][:, rows] for part in own)
-            values = margin.log_density(*(part.movedim(0, -1) for part in own))
-            out = out.index_copy(0, rows, values.mean(1))
-        return out
+    def _latents(self, z: Mapping[str, Tensor], present: Tensor) -> Latents:
+        own = present if self.amortized else None
+        mixtures = [self.margin(name, own) for name in self.modalities]
+        separate = self.routing == "ifm"
+        values = [z[name] for name in self.modalities]
+        log_u, log_sf, log_prob = rosenblatt_together(mixtures, values, separate)
+        return Latents(
+            torch.stack(values),
+            present,
+            [mixture.detach() for mixture in mixtures] if separate else mixtures,
+            log_u.movedim(0, -1),
+            log_sf.movedim(0, -1),
+            log_prob,
+        )
+
+    def _present(self, z: Mapping[str, Tensor], present: Tensor | None) -> Tensor:
+        if present is not None:
+            return present
+        first = z[self.modalities[0]]
+        return torch.ones(len(first), len(self.modalities), dtype=torch.bool, device=first.device)
+
+    def _context(self, name: str, present: Tensor | None) -> Tensor:
+        """(B, M - 1) whether a row has each of the other modalities."""
+        column = self.modalities.index(name)
+        if present is None:
+            return self.cached.new_ones(len(self.modalities) - 1)
+        return torch.cat([present[:, :column], present[:, column + 1 :]], 1).to(self.cached.dtype)
+
+    def _margins(self, latents: Latents, uniforms: Uniforms) -> Tensor:
+        rows = latents.present.T
+        count = rows.sum(1).clamp(min=1)
+        nll = -((latents.log_prob * rows).sum(1) / (count * self.dim)).sum()
+        if self.scale == "sum" and self.routing == "joint":
+            nll = nll * (self.dim * self.weight)
+        if uniforms.log_prob is not None:
+            nll = nll - ((uniforms.log_prob * rows).sum(1) / count).sum()
+        return -nll if self.objective_sign == "as_printed" else nll
 
     @torch.no_grad()
-    def _remember(self, z: Mapping[str, Tensor], present: Tensor) -> None:
-        before, size = int(self.seen), len(self.cached)
-        if before >= self.warmup:
+    def _remember(self, latents: Latents) -> None:
+        """Fill the cache; after the warm-up, fit every margin that has rows enough and is not fitted."""
+        waiting = [name for name in self.modalities if not bool(self._module(name).initialised)]
+        if not waiting:
             return
-        stacked = torch.stack([z[name] for name in self.modalities], 1)[-size:]
-        slots = (before + torch.arange(len(stacked), device=stacked.device)) % size
-        self.cached[slots] = stacked.to(self.cached.dtype)
-        self.cached_present[slots] = present[-size:]
-        self.seen += len(present)
-        if int(self.seen) >= self.warmup:
-            for column, name in enumerate(self.modalities):
-                rows = self.cached[self.cached_present[:, column], column]
-                cast(MixtureMarginal, self.margins[name]).initialise(rows)
+        size, rows = len(self.cached), latents.z.movedim(0, 1)
+        slots = (self.seen + torch.arange(min(len(rows), size), device=rows.device)) % size
+        self.cached[slots] = rows[-size:].to(self.cached.dtype)
+        self.cached_present[slots] = latents.present[-size:]
+        self.seen += len(rows)
+        self.seen_present += latents.present.sum(0)
+        if int(self.seen) < self.warmup:
+            return
+        for name in waiting:
+            column = self.modalities.index(name)
+            if not int(self.seen_present[column]):
+                raise ValueError(
+                    f"none of the first {int(self.seen)} training rows has {name!r}, so it can be "
+                    "neither aligned nor imputed: leave it out, or raise alignment.warmup if it is that rare"
+                )
+            own = self.cached[self.cached_present[:, column], column]
+            module = self._module(name)
+            if len(own) >= len(module.logits):
+                module.initialise(own)
+        if all(bool(self._module(name).initialised) for name in self.modalities):
+            columns = zip(self.modalities, self.cached.unbind(1), strict=True)
+            self.pit.fit(self._latents(dict(columns), self.cached_present))
             self.cached.zero_()
 
+    def _module(self, name: str) -> MixtureMarginal:
+        return cast(MixtureMarginal, self.margins[name])
 
-def _check(option: str, value: str, valid: object) -> None:
-    names = list(valid)  # type: ignore[call-overload]
-    if value not in names:
-        raise ValueError(f"{option} must be one of {', '.join(names)}; got {value!r}")
+    def _tell_of_no_pairs(self, present: Tensor) -> None:
+        if self._told_of_no_pairs or len(present) < 2 or bool((present.sum(1) >= 2).any()):
+            return
+        self._told_of_no_pairs = True
+        warnings.warn(
+            f"a batch of {len(present)} rows has none with two modalities: such batches align nothing, "
+            "and their predictions go on. If all are like this, the modalities come from different subjects",
+            stacklevel=3,
+        )

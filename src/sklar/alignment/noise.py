@@ -51,11 +51,11 @@ class Noise:
         """(S, rows, d) standard normals."""
         return self._fill(like, rows, like.shape[1], torch.Tensor.normal_)
 
-    def choice(self, weights: Float[Tensor, " k"], like: Float[Tensor, "b d"], rows: int) -> Tensor:
-        """(S, rows) positions, each k with probability ``weights[k]``."""
-        uniform = self._fill(like, rows, 1, torch.Tensor.uniform_).squeeze(2)
+    def choice(self, weights: Float[Tensor, "*rows k"], like: Float[Tensor, "b d"], rows: int) -> Tensor:
+        """(S, rows) positions, each k with probability ``weights[..., k]``."""
+        uniform = self._fill(like, rows, 1, torch.Tensor.uniform_)
         # rounding may leave the last sum below a uniform: the last component takes what is above
-        return torch.searchsorted(weights.cumsum(0)[:-1].contiguous(), uniform, right=True)
+        return (uniform >= weights.cumsum(-1)[..., :-1]).sum(-1)
 
     def _fill(self, like: Tensor, rows: int, width: int, distribution: object) -> Tensor:
         device = like.device if self.generator is None else self.generator.device

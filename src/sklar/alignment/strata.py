@@ -30,7 +30,9 @@ def stratified(
     Raises:
         ValueError: More combinations than `MOST_STRATA`.
     """
-    mixtures = [joint.margin(name) for name in joint.modalities]
+    absent = [(~there).nonzero().squeeze(1) for there in present.T]
+    pairs = zip(joint.modalities, absent, strict=True)
+    mixtures = [joint.margin(name, present[rows]) for name, rows in pairs]
     components = mixtures[0].components
     most = int((~present).sum(1).max())
     count = components**most
@@ -44,11 +46,13 @@ def stratified(
     log_weight = mixtures[0].logits.new_zeros(count, len(present))
     drawn = []
     for column, mixture in enumerate(mixtures):
-        rows = (~present[:, column]).nonzero().squeeze(1)
+        rows = absent[column]
         chosen = stratum // components ** rank[rows, column] % components
         own = Noise(count, noise.generator).normal(mixture.loc, len(rows))
         drawn.append(mixture.loc[chosen] + mixture.scale[chosen] * own)
-        log_weight = log_weight.index_add(1, rows, mixture.logits.log_softmax(0)[chosen])
+        own_weights = mixture.logits.log_softmax(-1).expand(len(rows), -1)
+        at = torch.arange(len(rows), device=rows.device)
+        log_weight = log_weight.index_add(1, rows, own_weights[at, chosen])
     # each combination of a row with fewer absent modalities occurs this often
     repeats = components ** (most - (~present).sum(1))
     return drawn, log_weight.exp() / repeats

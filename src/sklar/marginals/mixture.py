@@ -61,6 +61,15 @@ class GaussianMixture:
         second = self.logits.softmax(-1) @ (self.scale**2 + self.loc**2)
         return torch.sqrt(second - self.mean**2)
 
+    def detach(self) -> "GaussianMixture":
+        """The same mixture without gradient."""
+        return GaussianMixture(self.logits.detach(), self.loc.detach(), self.scale.detach())
+
+    def standard(self) -> "GaussianMixture":
+        """The standard normal distribution as a mixture of one component, of the same d."""
+        like = self.loc.detach()[:1]
+        return GaussianMixture(like.new_zeros(1), torch.zeros_like(like), torch.ones_like(like))
+
     def log_prob(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """Log density in nats."""
         weights = [weight.squeeze(-1) for weight in self._log_weights()]
@@ -84,20 +93,17 @@ class GaussianMixture:
     def joint_cdf(
         self, z: Float[Tensor, "*batch d"]
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-        r"""(log F, log(-log F)) of the d-variate CDF $F(z) = \sum_k \pi_k \prod_j \Phi(t_{kj})$.
+        r"""(log F, log(1-F)) of the d-variate CDF $F(z) = \sum_k \pi_k \prod_j \Phi(t_{kj})$.
 
         For d > 1 this is no uniform under the model: $-\log F$ of one component is the sum of d exponentials.
-        The second value keeps its digits where F rounds to one.
+        Both keep their digits where F underflows, and where every Phi rounds to one.
         """
         both = [log_ndtr_both(t) for t in self._standardise(z)]
-        # log of -log Phi per coordinate, then of their sum: exact where each Phi rounds to one
+        # log of -log Phi per coordinate, then of their sum
         depth = [log_neg_log(below, above).logsumexp(-1) for below, above in both]
         log_weights = list(self.logits.log_softmax(-1).unbind(-1))
         log_cdf = _mix(log_weights, [-value.exp() for value in depth])
-        if len(depth) == 1:
-            return log_cdf, depth[0]
-        log_sf = _mix(log_weights, [_log_complement(value) for value in depth])
-        return log_cdf, log_neg_log(log_cdf, log_sf)
+        return log_cdf, _mix(log_weights, [_log_complement(value) for value in depth])
 
     def rosenblatt(
         self, z: Float[Tensor, "*batch d"]

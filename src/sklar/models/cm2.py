@@ -23,10 +23,16 @@ class AlignmentConfig(BaseModel):
 
     family: str = "gaussian"
     components: int = Field(default=3, ge=1)
-    pit: Literal["rosenblatt"] = "rosenblatt"
+    pit: Literal["rosenblatt", "marginal", "head", "kendall", "literal", "official"] = "rosenblatt"
+    term: Literal["copula", "cosine", "kl_softmax", "kl_gaussian", "none"] = "copula"
     weight: float = Field(default=0.1, ge=0)
+    scale: Literal["mean", "sum"] = "mean"
+    objective_sign: Literal["correct", "as_printed"] = "correct"
     routing: Literal["ifm", "joint"] = "ifm"
+    decorrelation: float = Field(default=0.0, ge=0)
     parameters: Literal["shared", "per_coordinate"] = "shared"
+    mixture_weights: Literal["global", "amortized"] = "global"
+    heads: int = Field(default=1, ge=1)
     estimate: Literal["moments", "fit", "learned"] = "moments"
     init_tau: float = Field(default=0.35, gt=0, lt=1)
     max_tau: float | None = Field(default=0.95, gt=0, lt=1)

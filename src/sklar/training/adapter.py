@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from sklar.alignment import CopulaAlignment, effective_rank, shuffled, uniformity
+from sklar.alignment import CopulaAlignment, ailments, effective_rank, shuffled, uniformity
 from sklar.copulas import LearnedCopula
 from sklar.errors import SklarError
 from sklar.evaluation import auroc, average_precision
@@ -49,6 +49,8 @@ class Adapter(lightning.LightningModule):
         self.config = config
         self.seed = seed
         self._validation: list[tuple[Batch, Tensor, Mapping[str, Tensor], Objective]] = []
+        self._diagnostics: list[dict[str, float]] = []
+        self._told: set[str] = set()
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(zlib.crc32(f"{self.seed}/{self.current_epoch}".encode()))
@@ -95,11 +97,12 @@ class Adapter(lightning.LightningModule):
         self.log("valid_auroc", float(auroc(y[known], p[known], weight=w[known])), prog_bar=True)
         self.log("valid_average_precision", float(average_precision(y[known], p[known], weight=w[known])))
         present = torch.cat([b.present for b in batches])
-        self.log_dict(
-            monitors(
-                self.model, {name: torch.cat([z[name] for z in latents]) for name in latents[0]}, present
-            )
+        found = monitors(
+            self.model, {name: torch.cat([z[name] for z in latents]) for name in latents[0]}, present
         )
+        self.log_dict(found)
+        if self.model.joint is not None:
+            self._judge(found)
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.model, self.config)
@@ -110,6 +113,16 @@ class Adapter(lightning.LightningModule):
         rates = [group["lr"] for group in groups]
         schedule = OneCycleLR(optimizer, max_lr=rates, total_steps=steps, pct_start=0.3)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def _judge(self, found: dict[str, float]) -> None:
+        """Tell of aligned latents that collapsed or exploded, once per modality; stop if ``strict``."""
+        self._diagnostics.append(found)
+        for ailment in ailments(self._diagnostics, self.current_epoch):
+            if self.config.strict:
+                raise TrainingError(f"{ailment}; training.strict=false goes on")
+            if ailment.modality not in self._told:
+                self._told.add(ailment.modality)
+                logging.getLogger(__name__).warning("%s", ailment)
 
     def _report(self, stage: str, objective: Objective, rows: int, on_step: bool) -> None:
         values = {f"{stage}_{name}": value.detach() for name, value in objective.terms.items()}
@@ -139,16 +152,19 @@ def parameter_groups(model: FusionModel, config: TrainingConfig) -> list[dict[st
 def monitors(model: FusionModel, z: dict[str, Float[Tensor, "n d"]], present: Tensor) -> dict[str, float]:
     """Diagnostics of the latents of a whole split, one row of the history.
 
-    ``effective_rank_<m>`` of every modality's latents; for models with an alignment also the mean log
-    copula density per coordinate of true pairs and of shuffled pairs, Kendall's tau of the learned copula
-    and of the one that imputation uses (mean over pairs and coordinates), and the
-    Kolmogorov-Smirnov distance of each modality's pseudo-observations to the uniform law.
+    ``effective_rank_<m>`` and ``latent_rms_<m>`` (root mean square) of every modality's latents; for
+    models with an alignment also the mean log copula density per coordinate of true pairs and of shuffled
+    pairs, Kendall's tau of the learned copula and of the one that imputation uses (mean over pairs and
+    coordinates), and the Kolmogorov-Smirnov distance of each modality's pseudo-observations to the uniform
+    law.
     """
     out: dict[str, float] = {}
     for name, latent in z.items():
         own = latent[present[:, model.modalities.index(name)]]
         if len(own) > 1:
-            out[f"effective_rank_{name}"] = effective_rank(own)
+            out[f"latent_rms_{name}"] = float(own.square().mean().sqrt())
+            if own.shape[1] > 1 and math.isfinite(out[f"latent_rms_{name}"]):
+                out[f"effective_rank_{name}"] = effective_rank(own)
     joint = model.joint
     if joint is None:
         return out
@@ -158,12 +174,13 @@ def monitors(model: FusionModel, z: dict[str, Float[Tensor, "n d"]], present: Te
             out[f"copula_{key}"] = float(joint.log_density(latents, mask)[paired].mean())
     out["kendall_tau"] = float(joint.copula().kendall_tau().mean())
     out["kendall_tau_imputation"] = float(joint.imputation_copula().kendall_tau().mean())
-    log_u, _ = joint.uniforms(z)
+    log_u, _ = joint.uniforms(z, present)
     for column, name in enumerate(joint.modalities):
         rows = present[:, column]
         if rows.any():
             out[f"ks_{name}"] = uniformity(log_u[rows, :, column].exp())
-    return {key: value for key, value in out.items() if math.isfinite(value)}
+    # a size that is not finite is a finding; anything else has no value in this epoch
+    return {key: value for key, value in out.items() if math.isfinite(value) or key.startswith("latent_rms_")}
 
 
 def _target(batch: Batch) -> Tensor:

@@ -34,6 +34,8 @@ class TrainingConfig(BaseModel):
     """Models that differ by their seed, whose probabilities are averaged; references do not depend on one."""
     validation_draws: int = Field(default=2, ge=1)
     censoring: Literal["complete", "ipcw"] = "complete"
+    strict: bool = False
+    """Stop when latents collapse or explode (`sklar.alignment.ailments`) instead of warning."""
     accelerator: str = "auto"
 
 

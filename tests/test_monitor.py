@@ -1,0 +1,37 @@
+"""When latents count as collapsed or exploded, and what is said of it."""
+
+import math
+
+import pytest
+
+from sklar.alignment import ailments
+
+
+def ranks(*values: float) -> list[dict[str, float]]:
+    return [{"effective_rank_labs": value, "latent_rms_labs": 1.0} for value in values]
+
+
+def test_an_effective_rank_below_two_for_two_epochs_is_a_collapse() -> None:
+    (found,) = ailments(ranks(5.0, 1.9, 1.4), epoch=7)
+    assert (found.epoch, found.modality, found.collapsed, found.value) == (7, "labs", True, 1.4)
+    assert "epoch 7: the latents of 'labs' have collapsed (effective rank 1.40, below 2" in str(found)
+
+
+@pytest.mark.parametrize("values", [(), (1.2,), (1.2, 2.0), (1.2, 2.5, 1.2), (5.0, 4.0)])
+def test_one_low_epoch_is_none(values: tuple[float, ...]) -> None:
+    assert ailments(ranks(*values), epoch=0) == []
+
+
+@pytest.mark.parametrize("size", [11.0, math.inf, math.nan])
+def test_a_size_beyond_ten_or_not_finite_is_an_explosion(size: float) -> None:
+    (found,) = ailments([{"effective_rank_labs": 5.0, "latent_rms_labs": size}], epoch=2)
+    assert not found.collapsed
+    assert str(found).startswith("epoch 2: the latents of 'labs' have exploded (root mean square")
+
+
+def test_each_modality_is_judged_on_its_own() -> None:
+    rows = [{**row, "effective_rank_text": 9.0, "latent_rms_text": 50.0} for row in ranks(1.0, 1.0)]
+    assert [(found.modality, found.collapsed) for found in ailments(rows, epoch=1)] == [
+        ("labs", True),
+        ("text", False),
+    ]
