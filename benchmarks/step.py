@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from sklar.alignment import CopulaAlignment
 from sklar.copulas import FAMILIES
 from sklar.encoders.series import Recurrent, RecurrentConfig
-from sklar.models.fusion import LSTMFusion
+from sklar.models.fusion import FusionConfig, LSTMFusion
 from sklar.types import Series
 
 ROWS, WIDTH, COMPONENTS, STEPS, CHANNELS = 32, 256, 3, 24, 76
@@ -65,14 +65,15 @@ class Step(nn.Module):
         super().__init__()
         config = RecurrentConfig(cell="lstm", hidden=WIDTH, layers=2, summaries=False, dropout=0.0)
         self.encoder = Recurrent(CHANNELS, CHANNELS, config)
-        self.fusion = LSTMFusion(WIDTH, WIDTH)
+        self.fusion = LSTMFusion(2, WIDTH, FusionConfig())
         self.head = nn.Linear(WIDTH, 1)
 
     def encode(self, series: Series) -> Tensor:
         return self.encoder.pool(self.encoder.advance(self.encoder.start(series, None), 0, 2))
 
     def train_on(self, series: Series, other: Tensor) -> None:
-        fused = self.fusion(torch.stack([self.encode(series), other], 1))
+        tokens = torch.stack([self.encode(series), other], 1)
+        fused = self.fusion(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
         self.head(fused).square().mean().backward()
 
 
