@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import stat
 
 import numpy as np
 import pytest
@@ -125,6 +126,7 @@ def test_models_train_on_the_folder(data, tmp_path, model):
     extra = ["--set", "model.modality=ehr"] if model == "single" else []
     options = [part for setting in settings for part in ("--set", setting)]
     run("train", model, "--data", data.path, "--out", tmp_path / "run", *options, *extra)
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
     assert "valid_auroc" in json.loads((tmp_path / "run" / "metrics.json").read_text())["validation"]
 
 

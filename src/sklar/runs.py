@@ -22,6 +22,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from sklar._version import __version__
+from sklar.data.folder import PRIVATE
 from sklar.data.loading import PreparedDataset, loader
 from sklar.data.manifest import Statistics
 from sklar.data.schema import Schema
@@ -234,6 +235,8 @@ def _enter(config: RunConfig, data: PreparedData, out: Path, resume: bool) -> bo
             )
         return (out / METRICS).is_file()
     out.mkdir(parents=True, exist_ok=True)
+    if data.manifest.restricted:
+        out.chmod(PRIVATE)  # predictions name patients
     write(out / ENVIRONMENT, _json(environment()))
     write(out / DATA, _json(_describe(data)))
     write(out / CONFIG, config.to_yaml().encode())

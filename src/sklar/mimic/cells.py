@@ -56,14 +56,18 @@ def cells(moments: ir.Table, numeric: Collection[int], rules: Rules) -> ir.Table
         rules: How ties are settled.
 
     Returns:
-        (stay_id, bin, variable, value, second); ``second`` is when the value was measured.
+        (stay_id, bin, variable, value, second), in the order of the first three; ``second`` is when the
+        value was measured.
     """
     rows = moments.mutate(value=_settled(moments, numeric, rules))
     later = (rows.second - 1).cast("float64") / real(BIN_SECONDS)
     rows = rows.mutate(bin=ibis.ifelse(rows.second == 0, real(0), later.floor()).cast("int64"))
-    return rows.group_by("stay_id", "bin", "variable").agg(
+    found = rows.group_by("stay_id", "bin", "variable").agg(
         value=rows.value.argmax(rows.second), second=rows.second.max()
     )
+    # there are millions of them: no wider than they need be
+    small = {"bin": "int8", "variable": "int8", "second": "int32"}
+    return found.cast(small).order_by("stay_id", "bin", "variable")
 
 
 def _settled(moments: ir.Table, numeric: Collection[int], rules: Rules) -> ir.FloatingValue:

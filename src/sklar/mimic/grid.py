@@ -21,21 +21,21 @@ def write_grid(cells: pa.Table, ids: NDArray[np.int64], rules: Rules, path: Path
     """Write the (N, 24, 76) array of the stays, in the order of ``ids``, and return it mapped.
 
     Args:
-        cells: (stay_id, bin, variable, value).
+        cells: (stay_id, bin, variable, value), ordered by stay.
         ids: (N,) stays, ascending.
         rules: How categories become columns.
         path: The ``.npy`` file.
     """
     shape = (len(ids), STEPS, len(grid(None).columns))
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=shape)
-    stay = np.searchsorted(ids, cells["stay_id"].to_numpy())
-    order = np.argsort(stay, kind="stable")
-    stay, place = stay[order], cells["bin"].to_numpy()[order]
-    variable, value = cells["variable"].to_numpy()[order], cells["value"].to_numpy()[order]
+    stays = cells["stay_id"].to_numpy()
     for start, stop in _chunks(len(ids)):
-        rows = slice(*np.searchsorted(stay, [start, stop]))
+        first = int(np.searchsorted(stays, ids[start]))
+        last = int(np.searchsorted(stays, ids[stop - 1], side="right"))
+        own = cells.slice(first, last - first)
         sparse = np.full((stop - start, STEPS, len(variables())), np.nan)
-        sparse[stay[rows] - start, place[rows], variable[rows]] = value[rows]
+        stay = np.searchsorted(ids[start:stop], own["stay_id"].to_numpy())
+        sparse[stay, own["bin"].to_numpy(), own["variable"].to_numpy()] = own["value"].to_numpy()
         array[start:stop] = dense(sparse, rules)
     array.flush()
     return array

@@ -167,11 +167,8 @@ def _make(
         configuration=configuration,
     )  # fmt: skip
     say("writing", 0.97)
-    contents = {"index": index, "stays": stays_table(own), "cells": cells.sort_by(_ORDER)}
+    contents = {"index": index, "stays": stays_table(own), "cells": cells}
     write_folder(target, manifest, {**contents, "ehr": raw_path, "ehr.ready": ready_path})
-
-
-_ORDER = [("stay_id", "ascending"), ("bin", "ascending"), ("variable", "ascending")]
 
 
 def _stays(reader: Engine, steps: Steps, options: Options) -> pa.Table:
