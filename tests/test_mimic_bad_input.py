@@ -277,3 +277,14 @@ def test_values_that_mean_nothing_are_counted(tmp_path):
     hospital.chart(1, 211, "high", 2)
     data = prepare("mimic-iii", hospital.write(tmp_path / "raw"), tmp_path / "out")
     assert data.manifest.records["ehr"]["chartevents_without_value"] == 2
+
+
+def test_too_little_memory_is_said_with_what_to_change(tmp_path):
+    hospital = Hospital()
+    for second in range(40_000):
+        hospital.chart(1 + second % 5, 211, str(60 + second % 50), 0, seconds=second)
+    raw = hospital.write(tmp_path / "raw")
+    with pytest.raises(
+        UserError, match=r"memory limit is too small.*larger --memory-limit, or fewer --threads"
+    ):
+        prepare("mimic-iii", raw, tmp_path / "out", memory_limit="6MB")

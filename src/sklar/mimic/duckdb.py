@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sklar.errors import DataError
-from sklar.mimic.engines import Engine, disk_full, local_duckdb
+from sklar.mimic.engines import Engine, embedded_failure, local_duckdb
 from sklar.mimic.layout import Layout, find_tables
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ class DuckDB(Engine):
         try:
             return expression.to_pyarrow()
         except Exception as error:
-            raise self._explained(error, table) from error
+            place = self.files[table]
+            raise embedded_failure(error, place) or self._explained(error, table) from error
 
     def save(self, expression: "ir.Table", path: Path, table: str, say: Callable[[float], None]) -> None:
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -117,7 +118,7 @@ class DuckDB(Engine):
         try:
             job.result()
         except Exception as error:
-            raise disk_full(error, path) or self._explained(error, table) from error
+            raise embedded_failure(error, path) or self._explained(error, table) from error
 
     def upload(self, table: pa.Table) -> "ir.Table":
         self._kept += 1
@@ -135,8 +136,6 @@ class DuckDB(Engine):
         """The error to raise for what DuckDB says of a table."""
         where, text = self.where(table), str(error)
         path = self.files[table]
-        if (full := disk_full(error, path)) is not None:
-            return full
         if path.name.endswith(".gz") and (cut := _truncated(path)):
             return DataError(f"{where}: {cut}. Copy or download the file again; finished tables are kept")
         if line := re.search(r"CSV Error on Line: (\d+)", text):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sklar.errors import DataError, UserError
+from sklar.errors import DataError, SklarError, UserError
 from sklar.mimic.layout import Layout, check_columns
 
 if TYPE_CHECKING:
@@ -117,6 +117,18 @@ def write_batches(batches: pa.RecordBatchReader, path: Path) -> None:
     with pq.ParquetWriter(path, batches.schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_batch(batch)
+
+
+def embedded_failure(error: Exception, path: Path) -> SklarError | None:
+    """The error to raise when DuckDB lacked memory or disk while it worked on ``path``, else None."""
+    if "Out of Memory" in str(error):
+        first = str(error).strip().splitlines()[0]
+        return UserError(
+            f"{path}: the memory limit is too small even with spilling ({first}). Give a larger "
+            "--memory-limit, "
+            "or fewer --threads; finished tables are kept"
+        )
+    return disk_full(error, path)
 
 
 def disk_full(error: Exception, path: Path) -> DataError | None:

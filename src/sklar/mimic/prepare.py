@@ -23,7 +23,7 @@ from sklar.mimic import cells as cell_rules
 from sklar.mimic import events
 from sklar.mimic.cohort import stays as stays_expression
 from sklar.mimic.describe import TASKS, describe, index_table, schema_of, stays_table
-from sklar.mimic.engines import Engine, disk_full
+from sklar.mimic.engines import Engine, disk_full, embedded_failure
 from sklar.mimic.grid import chunks_of, normaliser, write_grid
 from sklar.mimic.layout import Layout, layout_of
 from sklar.mimic.open import open_engine
@@ -235,7 +235,11 @@ def _cells(
         pq.write_table(cell_rules.cells(moments, sorted(numeric), rules).to_pyarrow(), path)
 
     say("settling ties", 0.8)
-    cells = pq.read_table(steps.file("cells", _inputs(reader, options, *layout.events), settle))
+    inputs = _inputs(reader, options, *layout.events)
+    try:
+        cells = pq.read_table(steps.file("cells", inputs, settle))
+    except Exception as error:  # duckdb has no common kind for what it lacks
+        raise embedded_failure(error, steps.folder / "cells") or error from error
     records = {"cells": cells.num_rows}
     for name, path in zip(layout.events, paths, strict=True):
         with pq.ParquetFile(path) as file:
