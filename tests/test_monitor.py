@@ -4,7 +4,11 @@ import math
 
 import pytest
 
+from batches import SHAPES, TINY
 from sklar.alignment import ailments
+from sklar.models import CM2Config, create
+from sklar.training.adapter import Adapter, TrainingError
+from sklar.training.config import TrainingConfig
 
 
 def ranks(*values: float) -> list[dict[str, float]]:
@@ -35,3 +39,23 @@ def test_each_modality_is_judged_on_its_own() -> None:
         ("labs", True),
         ("text", False),
     ]
+
+
+def adapter(strict: bool) -> Adapter:
+    model = create(SHAPES, CM2Config.model_validate({"encoders": TINY}))
+    return Adapter(model, TrainingConfig(strict=strict), seed=0)
+
+
+def test_training_tells_of_a_collapse_once_per_modality(caplog: pytest.LogCaptureFixture) -> None:
+    training = adapter(strict=False)
+    for row in ranks(1.5, 1.5, 1.5):
+        training._judge(row)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "the latents of 'labs' have collapsed" in caplog.text
+
+
+def test_strict_training_stops_at_a_collapse_with_epoch_and_modality() -> None:
+    training = adapter(strict=True)
+    training._judge(ranks(1.5)[0])
+    with pytest.raises(TrainingError, match=r"epoch 0: the latents of 'labs' have collapsed"):
+        training._judge(ranks(1.5)[0])
