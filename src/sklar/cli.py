@@ -341,31 +341,14 @@ def _alignment(metrics: dict[str, Any]) -> None:
         )
 
 
-def _patients(run: Path, count: int = 6) -> None:
-    """A few test patients: one per pattern of presence, then whatever comes first."""
-    import numpy as np
-    from rich.table import Table
-
+def _patients(run: Path) -> None:
+    from sklar import report
     from sklar.runs import Run
 
     opened = Run.open(run)
     _alignment(opened.metrics)
-    if opened.data["restricted"]:
-        return
-    predictions = opened.predictions("test")
-    _, first = np.unique(predictions.present, axis=0, return_index=True)
-    table = Table(title="A few test patients (imputation interval: spread over draws of what is missing)")
-    for name in ("patient", *predictions.modalities, "p(event)", "imputation interval", "event"):
-        table.add_column(name)
-    for row in sorted(first)[:count]:
-        table.add_row(
-            str(predictions.ids[row]),
-            *("x" if there else "-" for there in predictions.present[row]),
-            f"{predictions.probability[row]:.3f}",
-            f"{predictions.low[row]:.3f} to {predictions.high[row]:.3f}",
-            {0.0: "no", 1.0: "yes"}.get(float(predictions.target[row]), "unknown"),
-        )
-    _print(table)
+    if not opened.data["restricted"]:
+        _print(report.patients_table(opened.predictions("test")))
 
 
 def _print(what: "RenderableType") -> None:

@@ -9,7 +9,7 @@ from sklar.report.cohort import Censoring, align, named
 from sklar.report.folder import Run, read_run
 from sklar.report.html import page
 from sklar.report.tables import Pattern, Results, Row, build
-from sklar.report.writers import as_dict, console_table, markdown
+from sklar.report.writers import as_dict, console_table, markdown, patients_table
 
 __all__ = [
     "Censoring",
@@ -21,6 +21,7 @@ __all__ = [
     "compare_runs",
     "console_table",
     "markdown",
+    "patients_table",
     "read_run",
     "write",
 ]

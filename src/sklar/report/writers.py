@@ -3,12 +3,13 @@
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from sklar.evaluation import METRICS, Comparison
 from sklar.report.tables import RANKED, Pattern, Results, Row, best, display
-from sklar.types import Estimate
+from sklar.types import Estimate, Predictions
 
 CENSORING = {"complete": "complete cases, unweighted", "ipcw": "weighted for censoring (IPCW)"}
 
@@ -57,6 +58,23 @@ def console_table(results: Results) -> Table:
         # intervals go on a second line, so that the table fits a terminal of 80 columns
         cells = _cells(row, bold, "[bold]{}[/bold]")[:-1]
         table.add_row(*(cell.replace(" (", "\n[dim]").replace(")", "[/dim]") for cell in cells))
+    return table
+
+
+def patients_table(predictions: Predictions, count: int = 6) -> Table:
+    """The first row of each of at most ``count`` patterns of presence, for a terminal."""
+    _, first = np.unique(predictions.present, axis=0, return_index=True)
+    table = Table(title="A few test patients (imputation interval: spread over draws of what is missing)")
+    for name in ("patient", *predictions.modalities, "p(event)", "imputation interval", "event"):
+        table.add_column(name)
+    for row in sorted(first)[:count]:
+        table.add_row(
+            str(predictions.ids[row]),
+            *("x" if there else "-" for there in predictions.present[row]),
+            f"{predictions.probability[row]:.3f}",
+            f"{predictions.low[row]:.3f} to {predictions.high[row]:.3f}",
+            {0.0: "no", 1.0: "yes"}.get(float(predictions.target[row]), "unknown"),
+        )
     return table
 
 
