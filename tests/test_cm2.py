@@ -5,7 +5,9 @@ import torch
 from torch import Generator
 
 from batches import ALL, SHAPES, SOME, TINY, some_batch
+from sklar.alignment import Imputed
 from sklar.models import CM2, CM2Config, create
+from sklar.models.tokens import Tokens
 from sklar.types import Batch
 
 
@@ -91,3 +93,30 @@ def test_a_batch_in_which_nothing_is_observed_is_predicted_from_the_margins() ->
     assert isinstance(batch, Batch)
     draws = model.predict_draws(batch, 3, Generator().manual_seed(0))
     assert torch.isfinite(draws).all()
+
+
+def test_a_looser_imputed_token_is_pulled_further_towards_its_centre() -> None:
+    tokens = Tokens(3, 6, mark=False)
+    present = ALL.clone()
+    present[:, 1] = False
+    z = torch.randn(1, 8, 6)
+    centre = torch.randn(8, 6)
+    blank = torch.zeros(8, 6)
+    read = torch.ones_like(present)
+    distance = []
+    for spread in (0.1, 0.9):
+        loose = {"a": blank, "b": torch.full((8, 6), spread), "c": blank}
+        imputed = Imputed(dict.fromkeys("abc", z), {"a": blank, "b": centre, "c": blank}, loose, read)
+        out = tokens(imputed, present)
+        torch.testing.assert_close(out[:, :, 0], z)
+        distance.append(((out[0, :, 1] - centre) / (z[0] - centre)).mean())
+    assert 0 < distance[1] < distance[0] < 1
+
+
+def test_the_gate_is_learned() -> None:
+    model = make().train()
+    batch = some_batch(SOME)
+    model.objective(model(batch), batch.target).total.backward()
+    for parameter in model.tokens.gate.values():
+        assert parameter.grad is not None
+        assert parameter.grad.abs().sum() > 0

@@ -231,3 +231,12 @@ def test_data_with_other_modalities_are_refused(
 def test_weights_are_not_pickled(finished: runs.Run) -> None:
     torch.load(finished.path / "last.ckpt", weights_only=True)  # raises on anything but plain types
     assert json.loads((finished.path / "weights.json").read_text())["model"]["source"] == "scratch"
+
+
+def test_a_modality_that_training_never_sees_is_refused(data: PreparedData, tmp_path: Path) -> None:
+    positions = data.positions.copy()
+    positions[data.rows("train"), 1] = -1
+    changed = replace(data)
+    changed.__dict__["positions"] = positions  # what a folder without these notes would say
+    with pytest.raises(DataError, match="'notes' is absent in every training row: remove it from the schema"):
+        runs.train(tiny("cm2"), changed, tmp_path / "run")
