@@ -204,6 +204,9 @@ def train(
     out: Annotated[Path, typer.Option(help="The run folder to make.")],
     seed: Seed = 0,
     censoring: Weighting = Censoring.complete,
+    preset: Annotated[
+        str, typer.Option(help="Where settings start from: default, paper or released (cm2).")
+    ] = "default",
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from an interrupted run.")] = False,
     print_config: Annotated[
@@ -216,7 +219,8 @@ def train(
     from sklar.data.store import PreparedData
     from sklar.training.config import resolve
 
-    config = resolve(model, settings or (), seed=seed, training={"censoring": censoring.value})
+    weighting = {"censoring": censoring.value}
+    config = resolve(model, settings or (), seed=seed, preset=preset, training=weighting)
     if print_config:
         _show(config.to_yaml().rstrip())
         return

@@ -29,7 +29,6 @@ from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
 from sklar.encoders import WordPiece
 from sklar.errors import DataError, UserError
-from sklar.evaluation import auroc, average_precision
 from sklar.models import FusionModel, ModelConfig, create
 from sklar.training.callbacks import write
 from sklar.training.config import RunConfig
@@ -42,6 +41,7 @@ from sklar.training.reference import (
     ReferenceConfig,
     fit_predict,
 )
+from sklar.training.validation import judge
 from sklar.types import Batch, Predictions
 
 CONFIG, DATA, ENVIRONMENT, WEIGHTS, METRICS = (
@@ -277,13 +277,8 @@ def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool)
 def _validation(folder: Path, weighted: bool) -> dict[str, float]:
     """What the adapter reports of one model's validation rows, of the averaged probabilities."""
     predictions = read_predictions(folder / "predictions_valid.parquet")
-    known = ~np.isnan(predictions.target)
-    y, p = predictions.target[known], predictions.probability[known]
-    w = predictions.weight[known] if weighted else np.ones(len(y))
-    return {
-        "valid_auroc": float(auroc(y, p, weight=w)),
-        "valid_average_precision": float(average_precision(y, p, weight=w)),
-    }
+    weight = predictions.weight if weighted else np.ones(len(predictions.ids))
+    return judge("binary", predictions.target, predictions.probability[:, None], weight)
 
 
 def _fit_reference(

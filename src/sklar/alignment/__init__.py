@@ -5,7 +5,7 @@ from sklar.alignment.joint import CopulaAlignment
 from sklar.alignment.monitor import Ailment, ailments, effective_rank, shuffled, uniformity
 from sklar.alignment.noise import Noise
 from sklar.alignment.pit import PITS
-from sklar.alignment.standardise import Standardise
+from sklar.alignment.standardise import Standardise, UnitLength
 from sklar.alignment.terms import TERMS
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Noise",
     "Request",
     "Standardise",
+    "UnitLength",
     "ailments",
     "effective_rank",
     "shuffled",

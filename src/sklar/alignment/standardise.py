@@ -1,10 +1,11 @@
-"""Per-coordinate standardisation of latents over present rows."""
+"""Latents on a common scale: standardised per coordinate, or of unit length."""
 
 from typing import final
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 @final
@@ -43,3 +44,15 @@ class Standardise(nn.Module):
                 self.mean.lerp_(mean, self.momentum)
                 self.variance.lerp_(variance * (count / (count - 1)), self.momentum)
         return (z - mean) * torch.rsqrt(variance + self.epsilon) * mask
+
+
+@final
+class UnitLength(nn.Module):
+    """Rows divided by their Euclidean norm, as the released code has it; absent rows stay zero.
+
+    Coordinates are then about 1 / sqrt(d) in size, and nothing keeps their spread from shrinking.
+    """
+
+    def forward(self, z: Float[Tensor, "b d"], present: Bool[Tensor, " b"]) -> Float[Tensor, "b d"]:
+        """Normalise the present rows."""
+        return functional.normalize(z, dim=1) * present.unsqueeze(1)

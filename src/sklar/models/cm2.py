@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Generator, Tensor, nn
 
-from sklar.alignment import GRADIENTS, CopulaAlignment, Gradient, Imputed, Noise, Standardise
+from sklar.alignment import GRADIENTS, CopulaAlignment, Gradient, Imputed, Noise, Standardise, UnitLength
 from sklar.copulas import FAMILIES
 from sklar.encoders import EncoderConfig, Encoders
 from sklar.models.base import FusionModel
@@ -51,6 +51,7 @@ class CM2Config(BaseModel):
 
     Attributes:
         encoders: One section per kind of input.
+        normalise: "standardise" latents per coordinate over present rows, or give each "unit" length.
         alignment: See `AlignmentConfig`.
         imputation: What stands in for an absent latent, a key of `sklar.alignment.IMPUTATIONS`.
         imputation_gradient: What an imputed latent differentiates in, see `sklar.alignment.Request`.
@@ -68,6 +69,7 @@ class CM2Config(BaseModel):
 
     name: Literal["cm2"] = "cm2"
     encoders: EncoderConfig = EncoderConfig()
+    normalise: Literal["standardise", "unit"] = "standardise"
     alignment: AlignmentConfig = AlignmentConfig()
     imputation: Literal["conditional", "unconditional", "mean", "zero", "learned", "skip"] = "conditional"
     imputation_gradient: Gradient = "none"
@@ -98,7 +100,7 @@ class CM2Config(BaseModel):
 class CM2(FusionModel):
     """Encode what is present, align it through a copula, draw what is missing from the same joint, fuse.
 
-    The latents are standardised per coordinate; fusion, alignment and imputation all read these. In
+    The latents are normalised; fusion, alignment and imputation all read these. In
     training, ``modality_dropout`` hides present modalities from the fusion (never all of a row), so
     that it learns to read imputed tokens; hidden modalities still take part in the alignment.
     ``mark_imputed`` and ``discount_imputed`` tell observed tokens from imputed ones, and firm from loose
@@ -119,7 +121,8 @@ class CM2(FusionModel):
         dim, names = encoders.dim, encoders.modalities
         self.modalities = names
         self.encoders = encoders
-        self.standardise = nn.ModuleDict({name: Standardise(dim) for name in names})
+        unit = config.normalise == "unit"
+        self.normalise = nn.ModuleDict({name: UnitLength() if unit else Standardise(dim) for name in names})
         self.alignment = CopulaAlignment(dict.fromkeys(names, dim), **config.alignment.model_dump())
         self.config = config
         self.learned = nn.Parameter(torch.zeros(len(names), dim)) if config.imputation == "learned" else None
@@ -147,9 +150,9 @@ class CM2(FusionModel):
         return Output(mean, z, {}, penalties, Samples(logits, weight))
 
     def latents(self, batch: Batch) -> dict[str, Float[Tensor, "b d"]]:
-        """Standardised latents per modality; zeros for absent rows."""
+        """Normalised latents per modality; zeros for absent rows."""
         encoded = self.encoders(batch).latents
-        return {name: self.standardise[name](encoded[name], batch.has(name)) for name in self.modalities}
+        return {name: self.normalise[name](encoded[name], batch.has(name)) for name in self.modalities}
 
     def fuse(self, imputed: Imputed, present: Bool[Tensor, "b m"]) -> Float[Tensor, "s b k"]:
         """Logits of completed latents, one per draw."""

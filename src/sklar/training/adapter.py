@@ -11,23 +11,20 @@ import pytorch_lightning as lightning
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from sklar.alignment import CopulaAlignment, ailments, effective_rank, shuffled, uniformity
 from sklar.copulas import LearnedCopula
-from sklar.errors import SklarError
-from sklar.evaluation import auroc, average_precision
 from sklar.models import FusionModel
 from sklar.training.config import TrainingConfig
+from sklar.training.validation import TrainingError, judge
 from sklar.types import Batch, Objective
 
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
-class TrainingError(SklarError):
-    """Training cannot go on: the loss is not finite, or a split cannot be judged."""
-
-    exit_code = 3
+LARGEST_FACTOR = 1000.0
+"""Of the task loss, under a temperature; the released code's bound."""
 
 
 @final
@@ -67,7 +64,8 @@ class Adapter(lightning.LightningModule):
                 "training.learning_rate, or look for wild values in the data (sklar doctor --data DIR)"
             )
         self._report("train", objective, len(batch), on_step=False)
-        return objective.total
+        extra = task_factor(self.config.temperature, self.current_epoch) - 1
+        return objective.total + extra * objective.terms["task"]
 
     def validation_step(self, batch: Batch, index: int) -> None:
         generator = Generator().manual_seed(self.seed)
@@ -85,17 +83,11 @@ class Adapter(lightning.LightningModule):
             self.log(f"valid_{name}", float((values * rows).sum() / rows.sum()))
         totals = np.array([float(o.total) for o in objectives])
         self.log("valid_loss", float((totals * rows).sum() / rows.sum()))
-        y = _numpy(torch.cat([_target(b).reshape(len(b)) for b in batches]))
-        p = _numpy(torch.cat(probabilities).reshape(-1))
-        w = _numpy(torch.cat([b.weight for b in batches]))
-        known = ~np.isnan(y)
-        if len(set(y[known])) < 2:
-            raise TrainingError(
-                f"the validation split has {int(known.sum())} labelled rows and {int(y[known].sum())} "
-                "events; early stopping needs both: prepare the data with another split"
-            )
-        self.log("valid_auroc", float(auroc(y[known], p[known], weight=w[known])), prog_bar=True)
-        self.log("valid_average_precision", float(average_precision(y[known], p[known], weight=w[known])))
+        y, p, w = (
+            _numpy(torch.cat(parts))
+            for parts in ([_target(b) for b in batches], probabilities, [_weight(b) for b in batches])
+        )
+        self.log_dict(judge(self.model.task, y, p, w), prog_bar=True)
         present = torch.cat([b.present for b in batches])
         found = monitors(
             self.model, {name: torch.cat([z[name] for z in latents]) for name in latents[0]}, present
@@ -106,9 +98,14 @@ class Adapter(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.model, self.config)
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, fused=True)
+        optimizer = torch.optim.AdamW(
+            groups, lr=self.config.learning_rate, betas=self.config.betas, fused=True
+        )
         if self.config.schedule == "constant":
             return optimizer
+        if self.config.schedule == "plateau":
+            falling = ReduceLROnPlateau(optimizer, factor=0.5, patience=10)
+            return [optimizer], [{"scheduler": falling, "interval": "epoch", "monitor": "valid_task"}]
         steps = int(self.trainer.estimated_stepping_batches)
         rates = [group["lr"] for group in groups]
         schedule = OneCycleLR(optimizer, max_lr=rates, total_steps=steps, pct_start=0.3)
@@ -128,6 +125,11 @@ class Adapter(lightning.LightningModule):
         values = {f"{stage}_{name}": value.detach() for name, value in objective.terms.items()}
         values[f"{stage}_loss"] = objective.total.detach()
         self.log_dict(values, on_step=on_step, on_epoch=True, batch_size=rows)
+
+
+def task_factor(temperature: float, epoch: int) -> float:
+    """What the task loss is multiplied by: exp(T * epoch), at most 1000."""
+    return math.exp(min(temperature * epoch, math.log(LARGEST_FACTOR)))
 
 
 def parameter_groups(model: FusionModel, config: TrainingConfig) -> list[dict[str, Any]]:
@@ -187,6 +189,10 @@ def _target(batch: Batch) -> Tensor:
     if batch.target is None:
         raise TrainingError("the batch has no target; a model is trained on labelled data")
     return batch.target
+
+
+def _weight(batch: Batch) -> Tensor:
+    return torch.ones(len(batch)) if batch.weight is None else batch.weight
 
 
 def _numpy(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sklar.errors import UserError
 from sklar.models import MODELS, CM2Config, LateConfig, MedFuseConfig, SingleConfig, UnifiedConfig
+from sklar.training.presets import merge, preset
 from sklar.training.reference import REFERENCES, GradientBoostingConfig, LogisticRegressionConfig
 
 
@@ -24,9 +25,14 @@ class TrainingConfig(BaseModel):
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
-    schedule: Literal["onecycle", "constant"] = "onecycle"
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of AdamW's moments; without weight decay it is Adam."""
+    schedule: Literal["onecycle", "constant", "plateau"] = "onecycle"
+    """"plateau" halves the rate when the validation task loss has not fallen for ten epochs."""
     copula_learning_rate: float = Field(default=0.1, ge=0)
     """Learning rate of the copula's parameters, as a factor of the rest."""
+    temperature: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """T of the released code: the task loss is multiplied by exp(T * epoch), at most 1000."""
     clip: float | None = Field(default=1.0, gt=0)
     draws: int = Field(default=20, ge=1)
     """Draws of the missing latents that a prediction averages."""
@@ -59,6 +65,8 @@ class RunConfig(BaseModel):
     model: AnyModelConfig
     training: TrainingConfig = TrainingConfig()
     seed: int = 0
+    preset: str = "default"
+    """The key of `sklar.training.presets.PRESETS` that the other values started from; a record only."""
 
     @property
     def hash(self) -> str:
@@ -82,15 +90,15 @@ def resolve(model: str, settings: Iterable[str] = (), /, **base: Any) -> RunConf
     Args:
         model: Key of `sklar.models.MODELS` or `REFERENCES`.
         settings: Such as ``training.max_epochs=3``; values are YAML.
-        base: Sections given as keyword arguments, such as ``seed=1``.
+        base: Sections given as keyword arguments, such as ``seed=1`` or ``preset="paper"``.
 
     Raises:
-        UserError: Unknown model or key (with the nearest valid one), or a value outside its domain.
+        UserError: Unknown model, preset or key (with the nearest valid one), or a value outside its domain.
     """
     known = [*MODELS, *REFERENCES]
     if model not in known:
         raise UserError(f"no model {model!r}; choose one of {', '.join(known)}{_nearest(model, known)}")
-    tree: dict[str, Any] = _merge({"model": {"name": model}}, base)
+    tree: dict[str, Any] = merge({"model": {"name": model}}, base)
     for setting in settings:
         key, separator, value = setting.partition("=")
         if not separator:
@@ -102,19 +110,11 @@ def resolve(model: str, settings: Iterable[str] = (), /, **base: Any) -> RunConf
         branch: Any = parsed
         for part in reversed(key.strip().split(".")):
             branch = {part: branch}
-        tree = _merge(tree, branch)
+        tree = merge(tree, branch)
+    tree = merge(preset(str(tree.get("preset", "default")), model), tree)
     if tree["model"].get("name") != model:
         raise UserError(f"model.name is {model!r} here; train {tree['model'].get('name')!r} by its own name")
     return _validate(tree)
-
-
-def _merge(into: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    out = dict(into)
-    for key, value in change.items():
-        old = out.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        out[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
-    return out
 
 
 def _validate(tree: Any) -> RunConfig:

@@ -1,0 +1,64 @@
+"""How good predictions of a split are, whatever the kind of target."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from sklar.errors import SklarError
+from sklar.evaluation import auroc, average_precision
+from sklar.models import TaskName
+
+Floats = NDArray[np.float64]
+
+
+class TrainingError(SklarError):
+    """Training cannot go on: the loss is not finite, or a split cannot be judged."""
+
+    exit_code = 3
+
+
+def judge(
+    task: TaskName, y: Float[Any, "n *k"], p: Float[Any, "n k"], weight: Float[Any, " n"]
+) -> dict[str, float]:
+    """AUROC and average precision of labelled rows.
+
+    Several labels are judged one by one and averaged, classes one against the rest; those of which the rows
+    have only one side are left out.
+
+    Args:
+        task: What the target is.
+        y: Targets, NaN where unknown.
+        p: Probabilities.
+        weight: Of the rows.
+
+    Raises:
+        TrainingError: There is nothing to judge by.
+    """
+    scores = []
+    for outcome, probability in _outcomes(task, y, p):
+        known = ~np.isnan(outcome)
+        if len(set(outcome[known])) < 2:
+            continue
+        rows = (outcome[known], probability[known])
+        scores.append([float(metric(*rows, weight=weight[known])) for metric in (auroc, average_precision)])
+    if not scores:
+        known = ~np.isnan(y).reshape(len(y), -1).all(1)
+        what = f"{int(np.nansum(y))} events" if task == "binary" else "no outcome with both sides"
+        raise TrainingError(
+            f"the validation split has {int(known.sum())} labelled rows and {what}; early stopping needs "
+            "rows with and without an event: prepare the data with another split"
+        )
+    best = np.mean(scores, 0)
+    return {"valid_auroc": float(best[0]), "valid_average_precision": float(best[1])}
+
+
+def _outcomes(task: TaskName, y: Floats, p: Floats) -> Iterator[tuple[Floats, Floats]]:
+    """Pairs of (N,) 0, 1 or NaN, and (N,) probabilities."""
+    if task != "multiclass":
+        yield from zip(y.reshape(len(y), -1).T, p.T, strict=True)
+        return
+    for label in range(p.shape[1]):
+        yield np.where(np.isnan(y), np.nan, y == label), p[:, label]
