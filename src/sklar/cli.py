@@ -52,9 +52,7 @@ Resamples = Annotated[int, typer.Option(min=10, help="Bootstrap resamples.")]
 
 
 @app.callback(invoke_without_command=True)
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
+def _root(version: Annotated[bool, typer.Option("--version", help="Print it.")] = False) -> None:
     if version:
         _show(__version__)
         raise typer.Exit
@@ -107,9 +105,7 @@ def _prepare_mimic(
     raw: Annotated[str, typer.Option(help="Folder of the raw tables, or the address of a database.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     rules: Annotated[str, typer.Option(help="compat (the published benchmark) or strict.")] = "compat",
-    rule: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="One switch: na_none=pandas1.")
-    ] = None,
+    rule: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="As na_none=pandas1.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="ihm, readm; the first is learned.")] = None,
     engine: Annotated[str, typer.Option(help="duckdb, postgres or spark.")] = "duckdb",
     test_list: Annotated[Path | None, typer.Option(help="Published list of test patients.")] = None,
