@@ -13,6 +13,7 @@ from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import OneParameter
 from sklar.copulas.columns import Column, stacked, total
 from sklar.copulas.frank_density import eulerian_numbers, polynomial, survival
+from sklar.copulas.unconstrained import capped, capped_either_sign, floating, uncapped, uncapped_either_sign
 from sklar.special import log1mexp
 
 _LARGEST_TAU = 1.0 / 3.0
@@ -55,8 +56,7 @@ class AMH(OneParameter):
         if (theta is None) == (odds is None):
             raise ValueError("AMH takes theta or odds = theta / (1 - theta), and one of them only.")
         if odds is not None:
-            strength = torch.as_tensor(odds)
-            strength = strength if strength.is_floating_point() else strength.to(torch.get_default_dtype())
+            strength = floating(odds)
             allowed = (strength >= (-0.5 if dim == 2 else 0.0)) & torch.isfinite(strength)
         else:
             theta = torch.as_tensor(theta)
@@ -114,12 +114,10 @@ class AMH(OneParameter):
         value = raw[..., 0]
         if dim == 2:
             if limit is not None:
-                value = value * torch.rsqrt(1.0 + (value / torch.log1p(2.0 * limit)) ** 2)
+                value = capped_either_sign(value, torch.log1p(2.0 * limit))
             return cls(dim=dim, odds=0.5 * torch.expm1(value), validate_args=False)
         odds = torch.exp(value)
-        return cls(
-            dim=dim, odds=odds if limit is None else odds * limit / (odds + limit), validate_args=False
-        )
+        return cls(dim=dim, odds=odds if limit is None else capped(odds, limit), validate_args=False)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
         """The inverse of :meth:`from_raw`."""
@@ -128,13 +126,10 @@ class AMH(OneParameter):
         if self.dim == 2:
             raw = torch.log1p(2.0 * odds)
             if limit is not None:
-                bound = torch.log1p(2.0 * limit)
-                raw = torch.minimum(torch.maximum(raw, -0.99 * bound), 0.99 * bound)
-                raw = raw * torch.rsqrt(1.0 - (raw / bound) ** 2)
+                raw = uncapped_either_sign(raw, torch.log1p(2.0 * limit))
             return raw.unsqueeze(-1)
         if limit is not None:
-            odds = torch.minimum(odds, 0.99 * limit)
-            odds = odds * limit / (limit - odds)
+            odds = uncapped(odds, limit)
         return torch.log(odds).unsqueeze(-1)
 
     def parameters(self) -> dict[str, Tensor]:
@@ -151,7 +146,7 @@ class AMH(OneParameter):
         log_u, log_sf = stacked(columns)
         u = torch.exp(log_u)
         down = 1.0 + odds * u
-        q = (-torch.expm1(log_u) if log_sf is None else torch.exp(log_sf)) / down
+        q = survival(Column(log_u, log_sf)) / down
         log_down = torch.log(down / scale)
         product, lost, overlap = _product((u * scale / down).unbind(0), q.unbind(0))
         g, h = 1.0 + odds * lost, odds * product / scale

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Size, Tensor
 
-from sklar.copulas.columns import Column, Points, stacked
+from sklar.copulas.columns import Column, Points, completed, stacked
 
 _CHUNK = 16_384  # points that stay in the cache of one core while a kernel passes over them
 
@@ -53,10 +53,7 @@ def analytic_density(
 
 def density_of_columns(kernel: Kernel, parameters: Sequence[Tensor], columns: Sequence[Column]) -> Tensor:
     """The same from columns, whose shapes may differ and of which some may lack log(1-u)."""
-    paired = any(column.log_sf is not None for column in columns)
-    if paired:
-        columns = [Column(column.log_u, column.survival()) for column in columns]
-    log_u, log_sf = stacked(columns)
+    log_u, log_sf = stacked(completed(columns))
     axes = None if log_sf is None else log_sf.movedim(0, -1)
     return analytic_density(kernel, parameters, log_u.movedim(0, -1), axes)
 

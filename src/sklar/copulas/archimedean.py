@@ -4,6 +4,7 @@ $C(u) = \psi(\sum_j \phi(u_j))$ with generator $\psi$ and inverse $\phi$. The ma
 the same family with the same parameters.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import Self
 import torch
 from jaxtyping import Float
 from torch import Size, Tensor
+from torch.distributions import constraints
 
 from sklar.copulas.analytic import Slopes, analytic_density, density_of_columns
 from sklar.copulas.base import Copula
@@ -19,6 +21,7 @@ from sklar.copulas.columns import Column
 from sklar.copulas.estimation import mean_kendall_tau
 from sklar.copulas.independence import Independence
 from sklar.copulas.spearman import exchangeable_spearman_rho
+from sklar.copulas.unconstrained import capped, softplus_inverse, uncapped
 from sklar.special import softplus
 
 
@@ -161,17 +164,14 @@ class OneParameter(Archimedean):
         """Strength 1 / (1 / softplus(raw) + 1 / limit): smooth, and exact near independence."""
         strength = softplus(raw[..., 0])
         if max_tau is not None:
-            limit = cls._limit(max_tau, raw)
-            strength = strength * limit / (strength + limit)
+            strength = capped(strength, cls._limit(max_tau, raw))
         return cls.from_strength(strength, dim, validate_args=False)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
         """The inverse of :meth:`from_raw`."""
         strength = self.strength.detach()
         if max_tau is not None:
-            limit = self._limit(max_tau, strength)
-            strength = torch.minimum(strength, 0.99 * limit)
-            strength = strength * limit / (limit - strength)
+            strength = uncapped(strength, self._limit(max_tau, strength))
         return softplus_inverse(strength).unsqueeze(-1)
 
     @classmethod
@@ -179,11 +179,66 @@ class OneParameter(Archimedean):
         return _strength_limit(cls, max_tau).to(like)
 
 
+class FromOne(OneParameter):
+    """A family of upper tail dependence whose theta is at least 1, where it is independence.
+
+    Args:
+        theta: Parameter.
+        dim: Number of modalities.
+        eta: theta - 1 instead, when precision next to independence matters.
+        validate_args: Whether to check the parameter and every argument.
+    """
+
+    arg_constraints = {"theta": constraints.greater_than_eq(1.0)}  # type: ignore[no-untyped-call]  # noqa: RUF012
+
+    def __init__(
+        self,
+        theta: float | Float[Tensor, "*batch"] | None = None,
+        dim: int = 2,
+        *,
+        eta: float | Float[Tensor, "*batch"] | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        if (theta is None) == (eta is None):
+            raise ValueError(f"{type(self).__name__} takes theta or eta = theta - 1, and one of them only.")
+        strength = torch.as_tensor(eta) if eta is not None else torch.as_tensor(theta) - 1.0
+        if validate_args is not False:
+            self._check_eta(strength.detach())
+        super().__init__(strength, dim, validate_args)
+
+    @classmethod
+    @abstractmethod
+    def _check_eta(cls, eta: Tensor) -> None:
+        """Refuse an eta outside the domain, with the value and the family that would serve."""
+
+    @property
+    def eta(self) -> Tensor:
+        """Theta - 1, the distance from independence."""
+        return self.strength
+
+    @property
+    def theta(self) -> Tensor:
+        """The parameter of the formula."""
+        return 1.0 + self.strength
+
+    @classmethod
+    def from_strength(cls, strength: Tensor, dim: int, validate_args: bool | None = None) -> Self:
+        """The member with theta = 1 + strength."""
+        return cls(dim=dim, eta=strength, validate_args=validate_args)
+
+    @classmethod
+    def _tau_bounds(cls, dim: int) -> tuple[float, float]:
+        return (-1e-30, 1.0)  # independence itself belongs to the family
+
+    def tail_dependence(self) -> tuple[Tensor, Tensor]:
+        """(0, 2 - 2^(1/theta))."""
+        upper = -2.0 * torch.expm1(-math.log(2.0) * self.eta / self.theta)
+        return torch.zeros_like(upper), upper
+
+    def parameters(self) -> dict[str, Tensor]:
+        return {"theta": self.theta}
+
+
 @lru_cache  # every step of a training asks for the same one
 def _strength_limit(family: type[OneParameter], max_tau: float) -> Tensor:
     return family.strength_of_tau(torch.tensor(max_tau, dtype=torch.float64))
-
-
-def softplus_inverse(value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The number whose softplus is ``value`` > 0."""
-    return value + torch.log(-torch.expm1(-value))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import reduce
 from typing import Self
 
 import torch
@@ -11,12 +10,13 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from sklar.copulas.analytic import Slopes
-from sklar.copulas.archimedean import Archimedean, softplus_inverse
+from sklar.copulas.archimedean import Archimedean
 from sklar.copulas.bb1_density import bb1_kernel, log_coefficients, log_powers, normalised, radial
 from sklar.copulas.clayton import Clayton
-from sklar.copulas.columns import Column, stacked, total
+from sklar.copulas.columns import Column, apart_from_zero, stacked, total
 from sklar.copulas.estimation import mean_kendall_tau
-from sklar.special import anywhere, log1mexp, log1mexp_of_log, log_log1p_ratio, log_log1pexp, softplus
+from sklar.copulas.unconstrained import floating, softplus_inverse
+from sklar.special import log1mexp, log1mexp_of_log, log_log1p_ratio, log_log1pexp, softplus
 
 _SPLITS = 33  # candidate shares of the dependence that theta carries, in an estimate
 
@@ -58,8 +58,8 @@ class BB1(Archimedean):
     ) -> None:
         if (delta is None) == (eta is None):
             raise ValueError("BB1 takes delta or eta = delta - 1, and one of them only.")
-        first = _floating(theta)
-        second = _floating(eta) if eta is not None else _floating(delta) - 1.0
+        first = floating(theta)
+        second = floating(eta) if eta is not None else floating(delta) - 1.0
         if validate_args is not False:
             for name, value, shift in (("theta", first, 0.0), ("delta", second, 1.0)):
                 allowed = (value >= 0) & torch.isfinite(value)
@@ -188,9 +188,7 @@ class BB1(Archimedean):
         With W' of all and W of the given modalities and $\Delta = \log W'/W$, $-\log h = s\eta\Delta
         + (1 + s\theta)\frac1\theta\log(1 + \theta v(e^\Delta - 1)) - \log\frac{P(v') v'^{-s}}{P(v) v^{-s}}$.
         """
-        zero = reduce(torch.logical_or, [torch.isinf(column.log_u) for column in target])
-        if anywhere(zero):
-            target = [Column(torch.where(zero, -1.0, c.log_u), c.log_sf) for c in target]
+        zero, target = apart_from_zero(target)
         log_h, log_h_sf = self._log_h_inside(target, given)
         return torch.where(zero, -torch.inf, log_h), torch.where(zero, 0.0, log_h_sf)
 
@@ -243,8 +241,3 @@ def _log_radius(theta: Tensor, delta: Tensor, columns: Sequence[Column]) -> tupl
     """Log W as (m, log W - theta m)."""
     r = radial(theta, delta, *stacked(columns, theta.ndim))
     return r.top, r.log_reference + r.log_whole / delta
-
-
-def _floating(value: float | Tensor | None) -> Tensor:
-    value = torch.as_tensor(value)
-    return value if value.is_floating_point() else value.to(torch.get_default_dtype())

@@ -12,7 +12,8 @@ from torch.distributions import constraints
 
 from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import OneParameter
-from sklar.copulas.columns import Column, largest_first, total
+from sklar.copulas.columns import Column, apart_from_zero, largest_first, total
+from sklar.copulas.unconstrained import capped_either_sign, floating, uncapped_either_sign
 from sklar.special import (
     anywhere,
     exp_moment,
@@ -58,9 +59,7 @@ class Clayton(OneParameter):
     def __init__(
         self, theta: float | Float[Tensor, "*batch"], dim: int = 2, *, validate_args: bool | None = None
     ) -> None:
-        strength = torch.as_tensor(theta)
-        if not strength.is_floating_point():
-            strength = strength.to(torch.get_default_dtype())
+        strength = floating(theta)
         if validate_args is not False:
             allowed = torch.isfinite(strength) & (strength > -1 if dim == 2 else strength >= 0)
             if not bool(allowed.all()):
@@ -111,7 +110,7 @@ class Clayton(OneParameter):
             return super().from_raw(raw, dim, max_tau)
         log_theta = raw[..., 0]
         if max_tau is not None:
-            log_theta = log_theta * torch.rsqrt(1.0 + (log_theta / (2.0 * math.atanh(max_tau))) ** 2)
+            log_theta = capped_either_sign(log_theta, 2.0 * math.atanh(max_tau))
         return cls(torch.expm1(log_theta), dim, validate_args=False)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
@@ -120,9 +119,7 @@ class Clayton(OneParameter):
             return super().to_raw(max_tau)
         raw = torch.log1p(self.theta.detach())
         if max_tau is not None:
-            limit = 2.0 * math.atanh(max_tau)
-            raw = raw.clamp(-0.99 * limit, 0.99 * limit)  # beyond the cap: the largest allowed
-            raw = raw * torch.rsqrt(1.0 - (raw / limit) ** 2)
+            raw = uncapped_either_sign(raw, 2.0 * math.atanh(max_tau))
         return raw.unsqueeze(-1)
 
     def parameters(self) -> dict[str, Tensor]:
@@ -178,9 +175,7 @@ class Clayton(OneParameter):
 
     def _log_h(self, target: Sequence[Column], given: Sequence[Column]) -> tuple[Tensor, Tensor]:
         """Log h = -(1/theta + s) log(1 + theta R), 1 + theta R = (1 + t_S + t_T)/(1 + t_S)."""
-        zero = reduce(torch.logical_or, [torch.isinf(column.log_u) for column in target])
-        if anywhere(zero):
-            target = [Column(torch.where(zero, -1.0, c.log_u), c.log_sf) for c in target]
+        zero, target = apart_from_zero(target)
         theta = self.theta + _NEAR_ZERO * (self.theta == 0)
         log_minus_log_h = self._log_ratio(theta, target, given) + torch.log1p(len(given) * theta)
         log_minus_log_h = torch.where(zero, torch.inf, log_minus_log_h)

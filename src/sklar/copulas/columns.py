@@ -1,12 +1,13 @@
 """One modality's uniforms as a pair of logs."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple, final, overload
 
 import torch
 from torch import Tensor
 
-from sklar.special import log1mexp
+from sklar.special import anywhere, log1mexp
 
 
 class Column(NamedTuple):
@@ -53,6 +54,21 @@ class Points(Sequence[Column]):
 
 Observed = Tensor | tuple[Tensor, Tensor]
 """A known modality: log u, or the pair (log u, log(1-u))."""
+
+
+def completed(columns: Sequence[Column]) -> Sequence[Column]:
+    """All with log(1-u) if any of them has it."""
+    if isinstance(columns, Points) or all(column.log_sf is None for column in columns):
+        return columns
+    return [Column(column.log_u, column.survival()) for column in columns]
+
+
+def apart_from_zero(columns: Sequence[Column]) -> tuple[Tensor, Sequence[Column]]:
+    """Where some u is 0, and the columns with those points moved inside, where formulas have slopes."""
+    zero = reduce(torch.logical_or, [torch.isinf(column.log_u) for column in columns])
+    if not anywhere(zero):
+        return zero, columns
+    return zero, [Column(torch.where(zero, -1.0, column.log_u), column.log_sf) for column in columns]
 
 
 def stacked(columns: Sequence[Column], axes: int = 0) -> tuple[Tensor, Tensor | None]:

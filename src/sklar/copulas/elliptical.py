@@ -16,7 +16,7 @@ from torch.distributions import constraints
 
 from sklar.copulas.analytic import Kernel, analytic_density, density_of_columns
 from sklar.copulas.base import Copula
-from sklar.copulas.columns import Column, Points, stacked
+from sklar.copulas.columns import Column, completed, stacked
 from sklar.copulas.correlation import validated_cholesky
 from sklar.copulas.elliptical_cdf import Law, log_cdf, log_cdf_complement, log_cdf_with_error
 from sklar.copulas.independence import Independence
@@ -302,9 +302,7 @@ def elementwise(
 
 def together(columns: Sequence[Column], axes: int = 0) -> Column:
     """All columns as one, with modalities along a new first axis, for functions that are elementwise."""
-    if any(column.log_sf is not None for column in columns):
-        columns = columns if isinstance(columns, Points) else [Column(c.log_u, c.survival()) for c in columns]
-    return Column(*stacked(columns, axes))
+    return Column(*stacked(completed(columns), axes))
 
 
 def _rows_of(factor: Tensor, size: int) -> list[list[Tensor]]:

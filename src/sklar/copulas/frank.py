@@ -22,6 +22,7 @@ from sklar.copulas.frank_density import (
     survival,
 )
 from sklar.copulas.quadrature import gauss_legendre
+from sklar.copulas.unconstrained import capped_either_sign, floating, uncapped_either_sign
 from sklar.special import (
     anywhere,
     exp_moment,
@@ -57,9 +58,7 @@ class Frank(OneParameter):
     def __init__(
         self, theta: float | Float[Tensor, "*batch"], dim: int = 2, *, validate_args: bool | None = None
     ) -> None:
-        strength = torch.as_tensor(theta)
-        if not strength.is_floating_point():
-            strength = strength.to(torch.get_default_dtype())
+        strength = floating(theta)
         if validate_args is not False:
             _check_theta(strength.detach(), dim)
         super().__init__(strength, dim, validate_args)
@@ -107,7 +106,7 @@ class Frank(OneParameter):
             return super().from_raw(raw, dim, max_tau)
         theta = raw[..., 0]
         if max_tau is not None:
-            theta = theta * torch.rsqrt(1.0 + (theta / cls._limit(max_tau, raw)) ** 2)
+            theta = capped_either_sign(theta, cls._limit(max_tau, raw))
         return cls(theta, dim, validate_args=False)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
@@ -116,9 +115,7 @@ class Frank(OneParameter):
             return super().to_raw(max_tau)
         theta = self.theta.detach()
         if max_tau is not None:
-            limit = self._limit(max_tau, theta)
-            theta = torch.minimum(torch.maximum(theta, -0.99 * limit), 0.99 * limit)
-            theta = theta * torch.rsqrt(1.0 - (theta / limit) ** 2)
+            theta = uncapped_either_sign(theta, self._limit(max_tau, theta))
         return theta.unsqueeze(-1)
 
     def parameters(self) -> dict[str, Tensor]:

@@ -2,15 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Self
 
 import torch
-from jaxtyping import Float
 from torch import Size, Tensor
-from torch.distributions import constraints
 
 from sklar.copulas.analytic import Slopes
-from sklar.copulas.archimedean import OneParameter
+from sklar.copulas.archimedean import FromOne
 from sklar.copulas.columns import Column, stacked, total
 from sklar.copulas.outer_power import outer_coefficient_slopes, outer_coefficients
 from sklar.special import log1mexp, log1mexp_of_log, log_neg_log, softplus
@@ -18,7 +15,7 @@ from sklar.special import log1mexp, log1mexp_of_log, log_neg_log, softplus
 _SINGLE_POWERS = 8  # up to this dimension w^dim is finite in single precision for log u = -10,000
 
 
-class Gumbel(OneParameter):
+class Gumbel(FromOne):
     r"""$C(u) = \exp(-(\sum_j (-\log u_j)^\theta)^{1/\theta})$, $\theta \ge 1$: upper tail dependence.
 
     The density is written as a sum of logs of sums of positive terms, so that nothing cancels:
@@ -42,60 +39,25 @@ class Gumbel(OneParameter):
     """
 
     name = "gumbel"
-    arg_constraints = {"theta": constraints.greater_than_eq(1.0)}  # type: ignore[no-untyped-call]  # noqa: RUF012
     _advice = "Gumbel has no negative dependence; Frank (two modalities) and Gaussian do."
 
-    def __init__(
-        self,
-        theta: float | Float[Tensor, "*batch"] | None = None,
-        dim: int = 2,
-        *,
-        eta: float | Float[Tensor, "*batch"] | None = None,
-        validate_args: bool | None = None,
-    ) -> None:
-        if (theta is None) == (eta is None):
-            raise ValueError("Gumbel takes theta or eta = theta - 1, and one of them only.")
-        strength = torch.as_tensor(eta) if eta is not None else torch.as_tensor(theta) - 1.0
-        if validate_args is not False and not bool((strength >= 0).all()):
-            bad = strength.detach()[~(strength >= 0)].flatten()[0].item() + 1.0
+    @classmethod
+    def _check_eta(cls, eta: Tensor) -> None:
+        if not bool((eta >= 0).all()):
+            bad = eta[~(eta >= 0)].flatten()[0].item() + 1.0
             raise ValueError(
                 f"Gumbel needs theta >= 1 (1 is independence), got {bad:g}. "
                 "It has no negative dependence; Frank and Gaussian do."
             )
-        super().__init__(strength, dim, validate_args)
-
-    @property
-    def eta(self) -> Tensor:
-        """Theta - 1, the distance from independence."""
-        return self.strength
-
-    @property
-    def theta(self) -> Tensor:
-        """The parameter of the formula."""
-        return 1.0 + self.strength
-
-    @classmethod
-    def from_strength(cls, strength: Tensor, dim: int, validate_args: bool | None = None) -> Self:
-        """The member with theta = 1 + strength."""
-        return cls(dim=dim, eta=strength, validate_args=validate_args)
 
     @classmethod
     def strength_of_tau(cls, tau: Tensor) -> Tensor:
         """Tau / (1 - tau)."""
         return tau / (1.0 - tau)
 
-    @classmethod
-    def _tau_bounds(cls, dim: int) -> tuple[float, float]:
-        return (-1e-30, 1.0)  # independence itself belongs to the family
-
     def kendall_tau(self) -> Tensor:
         """1 - 1/theta."""
         return self.eta / self.theta
-
-    def tail_dependence(self) -> tuple[Tensor, Tensor]:
-        """(0, 2 - 2^(1/theta))."""
-        upper = -2.0 * torch.expm1(-math.log(2.0) * self.eta / self.theta)
-        return torch.zeros_like(upper), upper
 
     def rsample_log(
         self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
@@ -111,9 +73,6 @@ class Gumbel(OneParameter):
         log_frailty = log_frailty + torch.xlogy(eta, bend) - eta * torch.log(noise)
         log_e = torch.log(self._exponential(Size((*shape, self.dim)), generator))
         return -torch.exp((log_e - log_frailty.unsqueeze(-1)) / theta.unsqueeze(-1))
-
-    def parameters(self) -> dict[str, Tensor]:
-        return {"theta": self.theta}
 
     @classmethod
     def _kernel(

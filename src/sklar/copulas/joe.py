@@ -2,23 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Self
+from functools import lru_cache, reduce
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import constraints
 
 from sklar.copulas.analytic import Slopes
-from sklar.copulas.archimedean import OneParameter
-from sklar.copulas.columns import Column
+from sklar.copulas.archimedean import FromOne
+from sklar.copulas.columns import Column, total
 from sklar.special import anywhere, log1mexp, log_expm1_ratio, log_neg_log1mexp, softplus
 
 _LOG_2 = math.log(2.0)
 
 
-class Joe(OneParameter):
+class Joe(FromOne):
     r"""$C(u) = 1 - (1 - \prod_j (1 - (1-u_j)^\theta))^{1/\theta}$, $\theta \ge 1$: upper tail dependence.
 
     With $s_j = 1 - u_j$, $r_j = 1 - s_j^\theta$, $h = \prod r_j$ and $\kappa = 1 - 1/\theta$,
@@ -38,42 +35,14 @@ class Joe(OneParameter):
     """
 
     name = "joe"
-    arg_constraints = {"theta": constraints.greater_than_eq(1.0)}  # type: ignore[no-untyped-call]  # noqa: RUF012
     _advice = "Joe has no negative dependence; Frank (two modalities), Gaussian and Rotated do."
 
-    def __init__(
-        self,
-        theta: float | Float[Tensor, "*batch"] | None = None,
-        dim: int = 2,
-        *,
-        eta: float | Float[Tensor, "*batch"] | None = None,
-        validate_args: bool | None = None,
-    ) -> None:
-        if (theta is None) == (eta is None):
-            raise ValueError("Joe takes theta or eta = theta - 1, and one of them only.")
-        strength = torch.as_tensor(eta) if eta is not None else torch.as_tensor(theta) - 1.0
-        allowed = (strength >= 0) & torch.isfinite(strength)
-        if validate_args is not False and not bool(allowed.all()):
-            bad = strength.detach()[~allowed].flatten()[0].item() + 1.0
-            raise ValueError(
-                f"Joe needs a finite theta >= 1 (1 is independence), got {bad:g}. {self._advice}"
-            )
-        super().__init__(strength, dim, validate_args)
-
-    @property
-    def eta(self) -> Tensor:
-        """Theta - 1, the distance from independence."""
-        return self.strength
-
-    @property
-    def theta(self) -> Tensor:
-        """The parameter of the formula."""
-        return 1.0 + self.strength
-
     @classmethod
-    def from_strength(cls, strength: Tensor, dim: int, validate_args: bool | None = None) -> Self:
-        """The member with theta = 1 + strength."""
-        return cls(dim=dim, eta=strength, validate_args=validate_args)
+    def _check_eta(cls, eta: Tensor) -> None:
+        allowed = (eta >= 0) & torch.isfinite(eta)
+        if not bool(allowed.all()):
+            bad = eta[~allowed].flatten()[0].item() + 1.0
+            raise ValueError(f"Joe needs a finite theta >= 1 (1 is independence), got {bad:g}. {cls._advice}")
 
     @classmethod
     def strength_of_tau(cls, tau: Tensor) -> Tensor:
@@ -83,21 +52,9 @@ class Joe(OneParameter):
         share = share + (tau - reached) / slope  # moves nothing, and carries the gradient
         return (share / (2.0 - share)).to(tau.dtype)
 
-    @classmethod
-    def _tau_bounds(cls, dim: int) -> tuple[float, float]:
-        return (-1e-30, 1.0)  # independence itself belongs to the family
-
     def kendall_tau(self) -> Tensor:
         r"""$1 + 2(\psi(2) - \psi(2/\theta + 1))/(2-\theta)$, $\psi$ the digamma function."""
         return _tau_of_share(2.0 * self.eta / self.theta)[0]
-
-    def tail_dependence(self) -> tuple[Tensor, Tensor]:
-        """(0, 2 - 2^(1/theta))."""
-        upper = -2.0 * torch.expm1(-_LOG_2 * self.eta / self.theta)
-        return torch.zeros_like(upper), upper
-
-    def parameters(self) -> dict[str, Tensor]:
-        return {"theta": self.theta}
 
     # Density
 
@@ -109,9 +66,8 @@ class Joe(OneParameter):
         theta, d = 1.0 + eta, len(columns)
         kappa = eta / theta
         log_s, by_log_u = _log_survivals(columns, slopes)
-        top = log_s[
-            0
-        ].detach()  # a constant of any value gives the same 1 - h; the largest keeps 1 <= tail <= d
+        # A constant of any value gives the same 1 - h; the largest keeps 1 <= tail <= d.
+        top = log_s[0].detach()
         for value in log_s[1:]:
             top = torch.maximum(top, value.detach())
         lift = torch.exp(theta * top)
@@ -125,7 +81,7 @@ class Joe(OneParameter):
         independent = eta == 0 if anywhere(eta == 0) else None
         if independent is not None:  # the rest of q is its first term alone, which may underflow
             q = torch.where(independent, q.clamp(min=1e-30), q)
-        log_tail, spread = torch.log(tail), _sum(log_s)
+        log_tail, spread = torch.log(tail), total(log_s)
         value = torch.log(q).sub(top, alpha=d - 1) - (d - 1 + kappa) * log_tail
         value = value + eta * spread.sub(top, alpha=d) + (d - 1) * torch.log1p(eta)
         if independent is not None:
@@ -134,7 +90,7 @@ class Joe(OneParameter):
             return value, None
         growth = 1.0 + by_h / q
         shares = [e * other / tail for e, other in zip(power, _others(ratio), strict=True)]
-        mean = _sum([share * log for share, log in zip(shares, log_s, strict=True)])
+        mean = total([share * log for share, log in zip(shares, log_s, strict=True)])
         by_eta = (by_kappa / q - log_tail - theta * top) / (theta * theta)
         by_eta = by_eta + (d - 1) / theta + spread - kappa * growth * mean
         by_log_s = [eta * (1.0 - share * growth) for share in shares]
@@ -176,13 +132,14 @@ class Joe(OneParameter):
             log_terms = [(s - 1) * log_z_sf]
             for k, b in enumerate(_coefficients(kappa, s)[0], 1):
                 log_terms.append(log_kappa + torch.log(b) + k * log_z + (s - 1 - k) * log_z_sf)
-            log_total = _logaddexp(log_terms)
+            log_total = reduce(torch.logaddexp, log_terms)
             weights = [torch.exp(term - log_total) for term in log_terms]
-            moved = _sum([weight * torch.expm1(-k * step) for k, weight in enumerate(weights) if k > 0])
+            moved = total([weight * torch.expm1(-k * step) for k, weight in enumerate(weights) if k > 0])
             cancels = moved < -0.5  # then one plus the move has lost digits, and the terms are far apart
-            log_moved = _logaddexp([term - k * step for k, term in enumerate(log_terms)]) - log_total
+            shifted = [term - k * step for k, term in enumerate(log_terms)]
+            log_moved = reduce(torch.logaddexp, shifted) - log_total
             log_h = log_h + torch.where(cancels, log_moved, torch.log1p(torch.where(cancels, 0.0, moved)))
-            pull = _logaddexp([math.log(k) + term for k, term in enumerate(log_terms) if k > 0])
+            pull = reduce(torch.logaddexp, [math.log(k) + term for k, term in enumerate(log_terms) if k > 0])
             leading = torch.logaddexp(leading, reach + pull - log_total)
         # To first order in 1 - R, -log h = 1 - h; that is what remains when 1 - R or its share underflows.
         underflown = reach < math.log(torch.finfo(reach.dtype).eps)
@@ -280,20 +237,6 @@ def _others(values: Sequence[Tensor]) -> list[Tensor]:
     for value in reversed(values[1:]):
         after.append(after[-1] * value)
     return [one * other for one, other in zip(before, reversed(after), strict=True)]
-
-
-def _logaddexp(values: Sequence[Tensor]) -> Tensor:
-    total = values[0]
-    for value in values[1:]:
-        total = torch.logaddexp(total, value)
-    return total
-
-
-def _sum(values: Sequence[Tensor]) -> Tensor:
-    total = values[0]
-    for value in values[1:]:
-        total = total + value
-    return total
 
 
 _FIRST = 9  # terms of the series below this are summed one by one
