@@ -63,13 +63,12 @@ def existing_folder(target: Path, configuration: str) -> PreparedData | None:
         found = PreparedData.open(target)
     except DataError as error:
         raise UserError(
-            f"{target} exists and is not a usable prepared folder ({error}). Give another --out, or remove "
-            "it first"
+            f"{target} exists and is not a usable prepared folder ({error}). Give another --out, or remove it "
+            "first"
         ) from None
     if found.manifest.configuration != configuration:
         raise UserError(
             f"{target} holds {found.manifest.name!r}, prepared from other tables or with other options. "
-            "Give another "
-            "--out, or remove it first"
+            "Give another --out, or remove it first"
         )
     return found

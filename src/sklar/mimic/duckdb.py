@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sklar.errors import DataError
-from sklar.mimic.engines import Engine, embedded_failure, local_duckdb
+from sklar.mimic.engines import Engine, embedded_failure, first_line, local_duckdb
 from sklar.mimic.layout import Layout, find_tables
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ class DuckDB(Engine):
         try:
             return self.connection.read_parquet(pattern)
         except Exception as error:
-            raise DataError(f"{path}: not a readable Parquet file ({_line(error)}). Copy it again") from None
+            raise DataError(
+                f"{path}: not a readable Parquet file ({first_line(error)}). Copy it again"
+            ) from None
 
     def _csv(self, path: Path) -> "ir.Table":
         names = _header(path)
@@ -147,7 +149,9 @@ class DuckDB(Engine):
             )
         if (found := self._unreadable(table)) is not None:
             return found
-        return DataError(f"{where}: cannot be read ({_line(error)}). Check the file, or download it again")
+        return DataError(
+            f"{where}: cannot be read ({first_line(error)}). Check the file, or download it again"
+        )
 
     def _unreadable(self, table: str) -> DataError | None:
         """The first cell of a text table that is not what its column holds, None if all are."""
@@ -165,8 +169,7 @@ class DuckDB(Engine):
                 return DataError(
                     f"{self.where(table)}: column {raw!r} holds {value!r} in row "
                     f"{_row(self.files[table], raw, value)}, which is no {kind}{form}. Correct the row, "
-                    "or leave "
-                    "it out; finished tables are kept"
+                    "or leave it out; finished tables are kept"
                 )
         return None
 
@@ -203,7 +206,3 @@ def _row(path: Path, column: str, value: Any) -> str:
         rows = csv.reader(stream)
         place = [name.lower() for name in next(rows)].index(column)
         return next((str(number) for number, row in enumerate(rows, 1) if row[place] == value), "unknown")
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

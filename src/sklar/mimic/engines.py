@@ -93,6 +93,32 @@ class Engine(ABC):
         )
 
 
+class RemoteEngine(Engine):
+    """An engine that hands its rows over in batches, beside an embedded DuckDB that settles the result."""
+
+    _workspace: "Backend"
+
+    def run(self, expression: "ir.Table", table: str) -> pa.Table:
+        try:
+            return expression.to_pyarrow()
+        except Exception as error:
+            raise self._explained(error, table) from error
+
+    def save(self, expression: "ir.Table", path: Path, table: str, say: Callable[[float], None]) -> None:
+        try:
+            write_batches(expression.to_pyarrow_batches(chunk_size=100_000), path)
+        except Exception as error:
+            raise disk_full(error, path) or self._explained(error, table) from error
+
+    @property
+    def workspace(self) -> "Backend":
+        return self._workspace
+
+    @abstractmethod
+    def _explained(self, error: Exception, table: str) -> DataError:
+        """The error to raise for what the engine says of a table."""
+
+
 def local_duckdb(memory_limit: str | None, threads: int | None, temporary: Path) -> "Backend":
     """An embedded DuckDB that spills to a folder.
 
@@ -119,14 +145,18 @@ def write_batches(batches: pa.RecordBatchReader, path: Path) -> None:
             writer.write_batch(batch)
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, without what follows its first line."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 def embedded_failure(error: Exception, path: Path) -> SklarError | None:
     """The error to raise when DuckDB lacked memory or disk while it worked on ``path``, else None."""
     if "Out of Memory" in str(error):
-        first = str(error).strip().splitlines()[0]
         return UserError(
-            f"{path}: the memory limit is too small even with spilling ({first}). Give a larger "
-            "--memory-limit, "
-            "or fewer --threads; finished tables are kept"
+            f"{path}: the memory limit is too small even with spilling ({first_line(error)}). Give a larger "
+            "--memory-limit, or fewer --threads; finished tables are kept"
         )
     return disk_full(error, path)
 

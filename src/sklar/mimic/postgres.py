@@ -1,6 +1,5 @@
 """PostgreSQL: the tables stay where they are, in the schemas that mimic-code's build scripts make."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
@@ -8,15 +7,14 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 import pyarrow as pa
 
 from sklar.errors import DataError, UserError
-from sklar.mimic.engines import Engine, disk_full, local_duckdb, write_batches
+from sklar.mimic.engines import RemoteEngine, first_line, local_duckdb
 from sklar.mimic.layout import Layout
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
-    from ibis.backends.duckdb import Backend
 
 
-class Postgres(Engine):
+class Postgres(RemoteEngine):
     """Tables in a PostgreSQL database; the cohort is put beside them as a temporary table.
 
     Args:
@@ -52,9 +50,8 @@ class Postgres(Engine):
             self._connection = ibis.connect(urlunsplit((*parts[:3], "", "")))
         except psycopg.OperationalError as error:
             raise DataError(
-                f"{self._place}: the database cannot be reached ({_first_line(error)}). Check that it "
-                "runs, and "
-                "host, port, user and password"
+                f"{self._place}: the database cannot be reached ({first_line(error)}). Check that it runs, "
+                "and host, port, user and password"
             ) from None
         try:
             self._tables = self._find(schemas)
@@ -83,8 +80,7 @@ class Postgres(Engine):
             if len(places) > 1:
                 raise DataError(
                     f"{self._place}: table {table!r} is in schemas {', '.join(sorted(places))}. Name one "
-                    "data "
-                    "set's schemas with ?schema=NAME, and never mix two"
+                    "data set's schemas with ?schema=NAME, and never mix two"
                 )
         return {table: places[0] for table, places in found.items()}
 
@@ -100,25 +96,9 @@ class Postgres(Engine):
     def _open(self, table: str) -> "ir.Table":
         return self._connection.table(table, database=self._tables[table])
 
-    def run(self, expression: "ir.Table", table: str) -> pa.Table:
-        try:
-            return expression.to_pyarrow()
-        except Exception as error:
-            raise self._explained(error, table) from error
-
-    def save(self, expression: "ir.Table", path: Path, table: str, say: Callable[[float], None]) -> None:
-        try:
-            write_batches(expression.to_pyarrow_batches(chunk_size=100_000), path)
-        except Exception as error:
-            raise disk_full(error, path) or self._explained(error, table) from error
-
     def upload(self, table: pa.Table) -> "ir.Table":
         self._uploads += 1
         return self._connection.create_table(f"sklar_upload_{self._uploads}", table, temp=True)
-
-    @property
-    def workspace(self) -> "Backend":
-        return self._workspace
 
     def close(self) -> None:
         self._connection.disconnect()
@@ -126,11 +106,6 @@ class Postgres(Engine):
 
     def _explained(self, error: Exception, table: str) -> DataError:
         return DataError(
-            f"{self.where(table)}: the query failed ({_first_line(error)}). Check the table's rows and its "
+            f"{self.where(table)}: the query failed ({first_line(error)}). Check the table's rows and its "
             "column types; finished tables are kept"
         )
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -1,21 +1,19 @@
 """Spark: files too large for one machine, or a cluster that has them already."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from sklar.errors import DataError, UserError
-from sklar.mimic.engines import Engine, disk_full, local_duckdb, write_batches
+from sklar.mimic.engines import RemoteEngine, first_line, local_duckdb
 from sklar.mimic.layout import Layout, find_tables
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
-    from ibis.backends.duckdb import Backend
 
 
-class Spark(Engine):
+class Spark(RemoteEngine):
     """Files in a folder, read by the Spark session that is active, or by a local one.
 
     Times are read in UTC whatever the session's zone was.
@@ -74,26 +72,10 @@ class Spark(Engine):
             str(path), header=True, inferSchema=False, quote='"', escape='"', multiLine=True, mode="FAILFAST"
         )
 
-    def run(self, expression: "ir.Table", table: str) -> pa.Table:
-        try:
-            return expression.to_pyarrow()
-        except Exception as error:
-            raise self._explained(error, table) from error
-
-    def save(self, expression: "ir.Table", path: Path, table: str, say: Callable[[float], None]) -> None:
-        try:
-            write_batches(expression.to_pyarrow_batches(chunk_size=100_000), path)
-        except Exception as error:
-            raise disk_full(error, path) or self._explained(error, table) from error
-
     def upload(self, table: pa.Table) -> "ir.Table":
         import ibis
 
         return ibis.memtable(table)
-
-    @property
-    def workspace(self) -> "Backend":
-        return self._workspace
 
     def close(self) -> None:
         self._workspace.disconnect()
@@ -101,8 +83,7 @@ class Spark(Engine):
             self._session.stop()
 
     def _explained(self, error: Exception, table: str) -> DataError:
-        text = str(error).strip() or type(error).__name__
         return DataError(
-            f"{self.where(table)}: Spark cannot read it ({text.splitlines()[0]}). Check the file; finished "
+            f"{self.where(table)}: Spark cannot read it ({first_line(error)}). Check the file; finished "
             "tables are kept"
         )
