@@ -8,6 +8,9 @@
     └── InterruptedRunError  exit code 130: the user stopped long work that can go on
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class SklarError(Exception):
     """Any error that sklar raises on purpose.
@@ -35,3 +38,9 @@ class InterruptedRunError(SklarError):
     """The user stopped long work; the message says how to go on."""
 
     exit_code = 130
+
+
+def nearest(word: str, valid: Iterable[str], prefix: str = "") -> str:
+    """The end of a message about an unknown name: which valid one was meant, or nothing if none is near."""
+    close = difflib.get_close_matches(word, list(valid), n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""

@@ -45,11 +45,11 @@ class CopulaAlignment(nn.Module):
         pit: How a vector becomes uniforms, key of `sklar.alignment.PITS`.
         term: What aligns the encoders, key of `sklar.alignment.TERMS`.
         weight: lambda, the weight of the term; 0.03 to 0.3 is useful on the scale of the mean over
-        coordinates. scale: The copula term and, under "joint" routing, the margins' likelihood are means over
+            coordinates.
+        scale: The copula term and, under "joint" routing, the margins' likelihood are means over
             coordinates, or "sum" as in the paper, both times lambda.
         objective_sign: "as_printed" is the paper's objective to the letter, in which the margins' likelihood
-        has the
-            opposite sign: minimising it diverges. It exists so that a test can show this.
+            has the opposite sign: minimising it diverges. It exists so that a test can show this.
         routing: "ifm" (inference functions for margins) shows detached latents to the margins'
             likelihood and detached margins to the copula term, so that the likelihood cannot collapse
             the latents; "joint" lets every gradient through.

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sklar.copulas import Copula, Elliptical
+from sklar.copulas.correlation import nearest_correlation
 from sklar.special import ndtri_log
 
 SMALLEST_EIGENVALUE = 1e-3
@@ -61,14 +62,7 @@ class ScoreMoments(nn.Module):
     def correlation(self) -> Float[Tensor, "*d m m"]:
         """Correlations of the scores, shrunk towards independence until positive definite."""
         r = self.product / (self.square * self.square.mT).sqrt()
-        r = (r + r.mT) / 2
-        r.diagonal(dim1=-2, dim2=-1).fill_(1.0)
-        smallest = torch.linalg.eigvalsh(r)[..., :1, None]
-        excess = (SMALLEST_EIGENVALUE - smallest).clamp(min=0)  # zero for all but near-singular matrices
-        shrink = excess / (1 - smallest).clamp(min=SMALLEST_EIGENVALUE)
-        identity = torch.eye(r.shape[-1], dtype=r.dtype, device=r.device)
-        shrunk: Tensor = (1 - shrink) * r + shrink * identity
-        return shrunk
+        return nearest_correlation(r, SMALLEST_EIGENVALUE)
 
     def copula(self, like: Copula) -> Copula:
         """The elliptical copula ``like`` with the correlation that the moments say."""

@@ -63,8 +63,8 @@ def existing_folder(target: Path, configuration: str) -> PreparedData | None:
         found = PreparedData.open(target)
     except DataError as error:
         raise UserError(
-            f"{target} exists and is not a usable prepared folder ({error}). Give another --out, or remove it "
-            "first"
+            f"{target} exists and is not a usable prepared folder ({error}). Give another --out, or "
+            "remove it first"
         ) from None
     if found.manifest.configuration != configuration:
         raise UserError(

@@ -1,6 +1,5 @@
 """What a run is: frozen settings, unknown keys refused, every default visible, one hash."""
 
-import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -9,7 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sklar.errors import UserError
+from sklar.errors import UserError, nearest
 from sklar.models import MODELS, CM2Config, LateConfig, MedFuseConfig, SingleConfig, UnifiedConfig
 from sklar.training.presets import merge, preset
 from sklar.training.reference import REFERENCES, GradientBoostingConfig, LogisticRegressionConfig
@@ -97,7 +96,7 @@ def resolve(model: str, settings: Iterable[str] = (), /, **base: Any) -> RunConf
     """
     known = [*MODELS, *REFERENCES]
     if model not in known:
-        raise UserError(f"no model {model!r}; choose one of {', '.join(known)}{_nearest(model, known)}")
+        raise UserError(f"no model {model!r}; choose one of {', '.join(known)}{nearest(model, known)}")
     tree: dict[str, Any] = merge({"model": {"name": model}}, base)
     for setting in settings:
         key, separator, value = setting.partition("=")
@@ -131,7 +130,7 @@ def _explain(item: Any, name: str | None) -> str:
     key = ".".join(location)
     if item["type"] == "extra_forbidden":
         valid = sorted(_keys(location[:-1], name))
-        near = _nearest(location[-1], valid, prefix=".".join([*location[:-1], ""]))
+        near = nearest(location[-1], valid, prefix=".".join([*location[:-1], ""]))
         return f"{key} is unknown{near} (valid here: {', '.join(valid)})"
     if item["type"] == "missing":
         return f"{key} is required: --set {key}=..."
@@ -145,11 +144,6 @@ def _keys(location: list[str], name: str | None) -> Iterable[str]:
         fields = section.model_fields
         section = _CONFIGS[name] if part == "model" and name in _CONFIGS else fields[part].annotation
     return list(section.model_fields)
-
-
-def _nearest(word: str, valid: Iterable[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(word, list(valid), n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 
 _CONFIGS: dict[str | None, type[BaseModel]] = {

@@ -1,6 +1,5 @@
 """A scenario from words: the options of the command line."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -9,7 +8,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from sklar.data.simulate.scenario import Scenario
-from sklar.errors import UserError
+from sklar.errors import UserError, nearest
 
 _ADAPTER: TypeAdapter[Scenario] = TypeAdapter(Scenario)
 
@@ -35,8 +34,7 @@ def scenario_of(options: Mapping[str, Any], settings: Sequence[str] = ()) -> Sce
     known = [field.name for field in fields(Scenario)]
     for name in given:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            near = f"; did you mean {close[0]}?" if close else ""
+            near = nearest(name, known)
             raise UserError(f"{name} is no setting of a simulation{near} (there are {', '.join(known)})")
     try:
         return _ADAPTER.validate_python(
