@@ -59,3 +59,21 @@ def test_strict_training_stops_at_a_collapse_with_epoch_and_modality() -> None:
     training._judge(ranks(1.5)[0])
     with pytest.raises(TrainingError, match=r"epoch 0: the latents of 'labs' have collapsed"):
         training._judge(ranks(1.5)[0])
+
+
+def test_a_resumed_training_remembers_what_it_saw_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    before, after = adapter(strict=False), adapter(strict=False)
+    for row in ranks(1.5, 1.5):
+        before._judge(row)
+    checkpoint: dict[str, object] = {}
+    before.on_save_checkpoint(checkpoint)
+    after.on_load_checkpoint(checkpoint)
+    after._judge(ranks(1.5)[0])
+    assert len(caplog.records) == 1  # said before the interruption
+    stopped, strict = {}, adapter(strict=True)
+    strict._judge(ranks(1.5)[0])
+    strict.on_save_checkpoint(stopped)
+    again = adapter(strict=True)
+    again.on_load_checkpoint(stopped)
+    with pytest.raises(TrainingError, match="have collapsed"):
+        again._judge(ranks(1.5)[0])

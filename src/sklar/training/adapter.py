@@ -111,6 +111,14 @@ class Adapter(lightning.LightningModule):
         schedule = OneCycleLR(optimizer, max_lr=rates, total_steps=steps, pct_start=0.3)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What the rule about collapsed latents has seen, so that a resumed run judges alike."""
+        checkpoint["diagnostics"] = {"seen": self._diagnostics, "told": sorted(self._told)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._diagnostics = list(checkpoint["diagnostics"]["seen"])
+        self._told = set(checkpoint["diagnostics"]["told"])
+
     def _judge(self, found: dict[str, float]) -> None:
         """Tell of aligned latents that collapsed or exploded, once per modality; stop if ``strict``."""
         self._diagnostics.append(found)
