@@ -96,6 +96,7 @@ ABLATIONS: Mapping[str, Sequence[str]] = {
 REFERENCES = ("gradient_boosting", "logistic_regression")
 ALWAYS = ("bayes", "skip")  # what every share of the gap is computed from
 METRICS = {"auroc": auroc, "aupr": average_precision}
+JUDGED = [f"{name}_{where}" for where in ("all", "missing") for name in METRICS]
 
 
 def judge(
@@ -190,7 +191,7 @@ def show(results: Sequence[dict], cells: Iterable[Cell]) -> None:
         if not seeds:
             continue
         table = {
-            method: {m: np.array([found[s][m] for s in seeds]) for m in bayes_metrics()}
+            method: {m: np.array([found[s][m] for s in seeds]) for m in JUDGED}
             for method, found in by_method.items()
         }
         print(f"\n{cell}, {len(seeds)} seeds")
@@ -202,10 +203,6 @@ def show(results: Sequence[dict], cells: Iterable[Cell]) -> None:
             gap = table["bayes"]["auroc_all"] - table["skip"]["auroc_all"]
             line = "".join(f"{interval(found[m]):<28}" for m in ("auroc_all", "auroc_missing", "aupr_all"))
             print(f"{method:<28}{line}{interval(gain):<28}{closed(gain, gap)}")
-
-
-def bayes_metrics() -> list[str]:
-    return [f"{name}_{where}" for where in ("all", "missing") for name in METRICS]
 
 
 def main() -> int:
