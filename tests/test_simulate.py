@@ -313,8 +313,9 @@ def test_options_are_words_lists_and_tables() -> None:
 
 def test_the_command_writes_a_folder_and_prints_what_is_possible(tmp_path: Path) -> None:
     done = run(
-        "simulate", tmp_path / "d", "--rows", 400, "--modalities", "series,table", "--family", "frank",
-        "--tau", 0.6, "--missing", 0.3, "--missing-test", 0.7, "--mechanism", "mnar", "--label", "missing",
+        "simulate", "scenario", tmp_path / "d", "--rows", 400, "--modalities", "series,table",
+        "--family", "frank", "--tau", 0.6, "--missing", 0.3, "--missing-test", 0.7, "--mechanism", "mnar",
+        "--label", "missing",
         "--seed", 3, "--set", "slope=-1", "--json",
     )  # fmt: skip
     content = last_json(done)
@@ -327,6 +328,6 @@ def test_the_command_writes_a_folder_and_prints_what_is_possible(tmp_path: Path)
 
 
 def test_a_mistake_on_the_command_line_ends_in_one_line(tmp_path: Path) -> None:
-    done = run("simulate", tmp_path / "d", "--family", "gumble", code=2)
+    done = run("simulate", "scenario", tmp_path / "d", "--family", "gumble", code=2)
     assert "error: copula family 'gumble': choose one of" in done.stderr
     assert "Traceback" not in done.stderr

@@ -96,7 +96,7 @@ def write_simulation(
 
 
 def _notes(truth: Truth) -> tuple[str, ...]:
-    notes = ("Synthetic data, drawn by `sklar simulate`: no patient is behind any row.",)
+    notes = ("Synthetic data, drawn by `sklar simulate scenario`: no patient is behind any row.",)
     best = {name: rows.get("all") for name, rows in truth.references(split=None).items()}
     if best["bayes"] is None:  # labels of one class
         return notes

@@ -1,0 +1,68 @@
+"""`sklar prepare`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sklar.cli.options import AsJson
+from sklar.cli.output import progress_bar, show, show_json, show_prepared
+
+app = typer.Typer(help="Write a prepared data folder.", no_args_is_help=True)
+
+
+@app.command("nafld")
+def prepare_nafld(
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of the split by matched set.")] = 0,
+    subsample: Annotated[int | None, typer.Option(min=200, help="Use about this many subjects.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Death within five years of a NAFLD index date: laboratory series, diagnoses, demographics."""
+    from sklar.data.nafld import prepare_nafld as write
+
+    data = write(out, seed=seed, subsample=subsample)
+    show_prepared(data, out, as_json)
+
+
+def prepare_mimic(
+    context: typer.Context,
+    raw: Annotated[str, typer.Option(help="Folder of the raw tables, or the address of a database.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    rules: Annotated[str, typer.Option(help="compat (the published benchmark) or strict.")] = "compat",
+    rule: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="As na_none=pandas1.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="ihm, readm; the first is learned.")] = None,
+    engine: Annotated[str, typer.Option(help="duckdb, postgres or spark.")] = "duckdb",
+    test_list: Annotated[Path | None, typer.Option(help="Published list of test patients.")] = None,
+    valid_list: Annotated[Path | None, typer.Option(help="Published list of validation patients.")] = None,
+    memory_limit: Annotated[str | None, typer.Option(help="Of the embedded engine, such as 4GB.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the embedded engine.")] = None,
+    restricted: Annotated[
+        bool | None, typer.Option("--restricted/--open", help="Whose data; by default only demos are open.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, and stop.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Raw tables to 17 variables in 24 bins over the first 48 hours, with outcomes and splits."""
+    from sklar import mimic
+
+    source = context.info_name or ""
+    if dry_run:
+        readings = mimic.plan(source, raw, engine)
+        if as_json:
+            show_json({"tables": [vars(reading) for reading in readings]})
+        for reading in () if as_json else readings:
+            size = "" if reading.bytes is None else f"{reading.bytes / 1e6:,.1f} MB"
+            show(f"{reading.table:<16} {size:>12}  {reading.where}: {', '.join(reading.columns)}")
+        return
+    with progress_bar() as progress:
+        data = mimic.prepare(
+            source, raw, out, task or ("ihm", "readm"), mimic.resolve(rules, rule or ()), engine,
+            test_list=test_list, valid_list=valid_list, memory_limit=memory_limit, threads=threads,
+            restricted=restricted, progress=progress,
+        )  # fmt: skip
+    show_prepared(data, out, as_json)
+
+
+for _source in ("mimic-iii", "mimic-iv"):
+    app.command(_source)(prepare_mimic)

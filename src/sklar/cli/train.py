@@ -1,0 +1,44 @@
+"""`sklar train`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sklar.cli.options import AsJson, Censoring, Folder, Seed, Settings, Weighting
+from sklar.cli.output import show, show_alignment, show_json
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="cm2, medfuse, unified, late, single, gradient_boosting, ...")],
+    data: Folder,
+    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    seed: Seed = 0,
+    censoring: Weighting = Censoring.complete,
+    preset: Annotated[
+        str, typer.Option(help="Where settings start from: default, paper or released (cm2).")
+    ] = "default",
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from an interrupted run.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the resolved settings and stop.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train one model on a prepared folder."""
+    from sklar import runs
+    from sklar.data.store import PreparedData
+    from sklar.training.config import resolve
+
+    weighting = {"censoring": censoring.value}
+    config = resolve(model, settings or (), seed=seed, preset=preset, training=weighting)
+    if print_config:
+        show(config.to_yaml().rstrip())
+        return
+    done = runs.train(config, PreparedData.open(data), out, resume=resume, progress=sys.stderr.isatty())
+    if as_json:
+        show_json({"run": str(out), **done.metrics})
+    else:
+        show(f"validation AUROC {done.metrics['validation']['valid_auroc']:.4f}   run: {out}")
+        show_alignment(done.metrics)
