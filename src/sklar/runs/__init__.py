@@ -1,0 +1,22 @@
+"""A run is a folder: what was asked, on which data, with which result. Reports read it and never train.
+
+``metrics.json`` is written last: a folder without it is not a finished run, whatever else it holds.
+"""
+
+from sklar.runs.folder import CONFIG, DATA, ENVIRONMENT, METRICS, WEIGHTS, environment
+from sklar.runs.predictions import read_predictions, write_predictions
+from sklar.runs.run import Run
+from sklar.runs.train import train
+
+__all__ = [
+    "CONFIG",
+    "DATA",
+    "ENVIRONMENT",
+    "METRICS",
+    "WEIGHTS",
+    "Run",
+    "environment",
+    "read_predictions",
+    "train",
+    "write_predictions",
+]
