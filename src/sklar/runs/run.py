@@ -1,0 +1,132 @@
+"""A finished run, opened."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sklar.data.manifest import Statistics
+from sklar.data.schema import Schema
+from sklar.data.store import PreparedData
+from sklar.encoders import WordPiece
+from sklar.errors import DataError, UserError
+from sklar.models import FusionModel, ModelConfig, create
+from sklar.runs.folder import CONFIG, DATA, METRICS
+from sklar.runs.predictions import read_predictions
+from sklar.training.config import RunConfig
+from sklar.training.inputs import shapes, tokenise, tokenizer_file
+from sklar.training.members import restore
+from sklar.training.predict import predict
+from sklar.training.reference import GradientBoostingConfig, LogisticRegressionConfig
+from sklar.types import Predictions
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        path: The folder.
+        config: The resolved settings.
+        data: What it was trained on: schema, statistics, counts, hash.
+    """
+
+    path: Path
+    config: RunConfig
+    data: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Run":
+        """Open a finished run.
+
+        Raises:
+            DataError: The folder is no run, or it is not finished.
+        """
+        folder = Path(path)
+        if not (folder / CONFIG).is_file():
+            raise DataError(f"{folder} is not a run folder: it has no {CONFIG}. sklar train makes one")
+        if not (folder / METRICS).is_file():
+            raise DataError(
+                f"{folder} is not finished: it has no {METRICS}. Train again with --resume to go on"
+            )
+        config = RunConfig.from_yaml((folder / CONFIG).read_text())
+        return cls(folder, config, json.loads((folder / DATA).read_text()))
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The content of ``metrics.json``."""
+        content: dict[str, Any] = json.loads((self.path / METRICS).read_text())
+        return content
+
+    @cached_property
+    def model(self) -> FusionModel:
+        """The trained model, or the ensemble of them, in evaluation mode.
+
+        Raises:
+            UserError: The run is a reference model, which keeps predictions and no weights.
+        """
+        config = model_config(self.config)
+        inputs = shapes(self.schema, self._tokenizers)
+        return restore(lambda: create(inputs, config), self.path, self.config.training.ensemble)
+
+    @cached_property
+    def schema(self) -> Schema:
+        """Columns, modalities and units that the model reads."""
+        return Schema.model_validate(self.data["schema"])
+
+    @cached_property
+    def _tokenizers(self) -> dict[str, WordPiece]:
+        return {name: WordPiece.load(tokenizer_file(self.path, name)) for name in self.schema.texts}
+
+    def predict(
+        self, data: PreparedData, split: str | None = None, draws: int | None = None, seed: int | None = None
+    ) -> Predictions:
+        """Predict the rows of a prepared folder with the statistics and tokenizers of this run.
+
+        Args:
+            data: A folder with the same modalities; its own statistics are not used.
+            split: Which rows; None takes all.
+            draws: Draws of the missing latents, by default those of the configuration.
+            seed: Of the draws, by default that of the run.
+
+        Raises:
+            UserError: The run is a reference model.
+            DataError: The folder has other modalities.
+        """
+        model = self.model
+        if data.schema.modalities != self.schema.modalities:
+            raise DataError(
+                f"{data.path} has other modalities than {self.path} was trained on "
+                f"({', '.join(data.modalities)} against {', '.join(self.schema.modalities)}, or other "
+                "variables under the same names): prepare it with the same schema"
+            )
+        statistics: Statistics = self.data["statistics"]
+        own = replace(data, manifest=replace(data.manifest, statistics=statistics))
+        return predict(
+            model,
+            own,
+            own.rows(split),
+            tokenise(own, self._tokenizers, model_config(self.config).encoders),
+            draws or self.config.training.draws,
+            self.config.seed if seed is None else seed,
+        )
+
+    def predictions(self, split: str = "test") -> Predictions:
+        """The stored predictions of a split."""
+        return read_predictions(self.path / f"predictions_{split}.parquet")
+
+
+def model_config(config: RunConfig) -> ModelConfig:
+    """The settings of the run's fusion model.
+
+    Raises:
+        UserError: The run is a reference model.
+    """
+    if isinstance(config.model, GradientBoostingConfig | LogisticRegressionConfig):
+        raise UserError(
+            f"{config.model.name} is a reference: its run keeps predictions and no weights, so it cannot "
+            "predict new rows"
+        )
+    return config.model

@@ -1,0 +1,148 @@
+"""From a configuration and a prepared folder to a finished run folder."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from sklar.data.loading import PreparedDataset, loader
+from sklar.data.schema import Schema
+from sklar.data.store import PreparedData
+from sklar.errors import DataError
+from sklar.models import FusionModel, create
+from sklar.runs.folder import METRICS, WEIGHTS, enter, to_json
+from sklar.runs.predictions import read_predictions, write_predictions
+from sklar.runs.run import Run, model_config
+from sklar.training.callbacks import write
+from sklar.training.config import RunConfig
+from sklar.training.inputs import shapes, tokenise, tokenizer_file, train_tokenizers
+from sklar.training.members import fit_members, together
+from sklar.training.predict import of, predict
+from sklar.training.reference import (
+    GradientBoostingConfig,
+    LogisticRegressionConfig,
+    ReferenceConfig,
+    fit_predict,
+)
+from sklar.training.validation import judge
+from sklar.types import Batch
+
+SPLITS = ("valid", "test")
+
+
+def train(
+    config: RunConfig, data: PreparedData, out: Path, *, resume: bool = False, progress: bool = False
+) -> Run:
+    """Train a model, or fit a reference, into a run folder.
+
+    Args:
+        config: What to do.
+        data: On which data.
+        out: The folder to make.
+        resume: Continue an interrupted run, and keep a finished one.
+        progress: Show a bar on standard error.
+
+    Raises:
+        UserError: The folder exists and ``resume`` is not set, or belongs to another configuration or data.
+        DataError: A modality is absent in every training row.
+    """
+    if enter(config, data, out, resume):
+        return Run.open(out)
+    started = time.monotonic()
+    reference = config.model
+    if isinstance(reference, GradientBoostingConfig | LogisticRegressionConfig):
+        metrics = _fit_reference(reference, config, data, out)
+    else:
+        metrics = _fit_model(config, data, out, progress)
+    metrics = {"model": config.model.name, "seconds": time.monotonic() - started, **metrics}
+    write(out / METRICS, to_json(metrics))
+    return Run.open(out)
+
+
+def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool) -> dict[str, Any]:
+    there = np.atleast_1d(data.present[data.rows("train")].any(axis=0))
+    lost = [name for name, some in zip(data.modalities, there, strict=True) if not some]
+    if lost:
+        raise DataError(f"modality {lost[0]!r} is absent in every training row: remove it from the schema")
+    training, settings = config.training, model_config(config)
+    tokenizers = train_tokenizers(data, settings.encoders, out)
+    documents = tokenise(data, tokenizers, settings.encoders)
+    inputs = shapes(data.schema, tokenizers)
+    train, valid = (PreparedDataset(data, s, documents, training.censoring) for s in ("train", "valid"))
+
+    def load(seed: int) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
+        return loader(train, training.batch_size, seed=seed, shuffle=True), loader(valid, 512)
+
+    members = fit_members(lambda: create(inputs, settings), load, training, out, config.seed, progress)
+    model = together(members)
+    write(out / WEIGHTS, to_json(_origins(model, data.schema, out)))
+    for split in SPLITS:
+        predictions = predict(model, data, data.rows(split), documents, training.draws, config.seed)
+        write_predictions(out / f"predictions_{split}.parquet", predictions)
+    first = members[0].summary
+    # the copula that is shown is the first member's
+    fitted = {"parameters": _count(model), **_joint(members[0].model, first["validation"])}
+    if len(members) == 1:
+        return fitted | {name: first[name] for name in ("best_epoch", "epochs", "validation")}
+    return fitted | {
+        "validation": _validation(out, training.censoring == "ipcw"),
+        "members": [member.summary for member in members],
+    }
+
+
+def _validation(folder: Path, weighted: bool) -> dict[str, float]:
+    """What the adapter reports of one model's validation rows, of the averaged probabilities."""
+    predictions = read_predictions(folder / "predictions_valid.parquet")
+    weight = predictions.weight if weighted else np.ones(len(predictions.ids))
+    return judge("binary", predictions.target, predictions.probability[:, None], weight)
+
+
+def _fit_reference(
+    reference: ReferenceConfig, config: RunConfig, data: PreparedData, out: Path
+) -> dict[str, Any]:
+    ipcw = config.training.censoring == "ipcw"
+    weight = data.weight if ipcw else np.ones(len(data.ids))
+    probability, valid_auroc = fit_predict(reference, data, weight, config.seed)
+    for split in SPLITS:
+        rows = data.rows(split)
+        own = probability[rows]
+        write_predictions(out / f"predictions_{split}.parquet", of(data, rows, own, own, own))
+    return {"validation": {"valid_auroc": valid_auroc}, "alignment": None, "copula": None}
+
+
+def _joint(model: FusionModel, best: Mapping[str, float]) -> dict[str, Any]:
+    joint = model.joint
+    if joint is None:
+        return {"alignment": None, "copula": None}
+    copula = joint.imputation_copula()
+    parameters = {name: value.detach().double().tolist() for name, value in copula.parameters().items()}
+    return {
+        "alignment": {
+            "log_density_true": best.get("copula_true"),
+            "log_density_shuffled": best.get("copula_shuffled"),
+            "kendall_tau": best.get("kendall_tau"),
+            "kendall_tau_imputation": best.get("kendall_tau_imputation"),
+        },
+        "copula": {
+            "family": joint.family,
+            "modalities": list(joint.modalities),
+            "parameters": parameters,
+        },
+    }
+
+
+def _origins(model: FusionModel, schema: Schema, folder: Path) -> dict[str, Any]:
+    """Where every initial weight came from."""
+    origins: dict[str, Any] = {"model": {"source": "scratch", "parameters": _count(model)}}
+    for name in schema.texts:
+        digest = hashlib.sha256(tokenizer_file(folder, name).read_bytes()).hexdigest()
+        origins[name] = {"source": "scratch", "tokenizer": {"source": "training split", "sha256": digest}}
+    return origins
+
+
+def _count(model: FusionModel) -> int:
+    return sum(p.numel() for p in model.parameters())
