@@ -7,27 +7,35 @@ logistic regression. The reference cells also have no alignment, cosine, both KL
 family, with and without decorrelation, and K = 1 to 6. Printed over seeds: test AUROC and AUPR, overall and
 inside the rows that lack a modality, and the share of the gap between skip and the Bayes classifier that
 each method closes, with 95 % bootstrap intervals over seeds. All cells are printed, whatever comes out.
-Every model is one fit, not an ensemble.
+Every model is one fit, not an ensemble. "conditional, former defaults" is CM² as it was before this grid was
+looked at: its settings are pinned, so that one run shows before and after.
 
 With the label in both modalities, a skip that knew the label's weights would come within .01 of the Bayes
 classifier: what a method gains on a trained skip there is easier learning, not inference of what is missing.
 
-Finished fits are kept in OUT/results.jsonl; the same command goes on from there.
+Fits run in --jobs processes of one thread each, seed by seed, the reference and core cells first. Finished
+ones are kept in OUT/results.jsonl, and the same command goes on from there; after --minutes no fit is begun.
 
     python benchmarks/method.py --out OUT [--cells reference|core|all] [--seeds 5] [--only TEXT]
+                                [--jobs 1] [--minutes LIMIT]
 """
 
 import argparse
 import json
+import multiprocessing
+import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from sklar import runs
 from sklar.copulas import FAMILIES
@@ -73,7 +81,12 @@ CELLS = [Cell(*values) for values in product(ROWS, TAUS, MISSING, LABELS)]
 
 # Small encoders and short epochs suit tables of six columns; the same for every model.
 SHARED = ("model.encoders.dim=32",)
-TRAINING = ("training.batch_size=64", "training.max_epochs=12", "training.draws=20")
+TRAINING = (
+    "training.batch_size=64",
+    "training.max_epochs=12",
+    "training.draws=20",
+    "training.accelerator=cpu",
+)
 NO_ALIGNMENT = ("model.alignment.term=none",)
 CM2: Mapping[str, Sequence[str]] = {
     "skip": (*NO_ALIGNMENT, "model.imputation=skip", "model.modality_dropout=0"),
@@ -112,53 +125,87 @@ def judge(
     return found
 
 
-def fit(method: str, data: PreparedData, seed: int, folder: Path) -> dict[str, float]:
-    """Train one model and judge it; the run folder is removed."""
-    if method in REFERENCES:
-        config = resolve(method, (), seed=seed)
-    else:
-        own = {**CM2, **ABLATIONS}[method]
-        config = resolve("cm2", (*SHARED, *TRAINING, *own), seed=seed)
-    started = time.monotonic()
-    run = runs.train(config, data, folder)
-    predicted = run.predictions("test")
-    found = judge(data, predicted.probability, predicted.ids, predicted.target)
-    shutil.rmtree(folder)
-    return found | {"seconds": time.monotonic() - started}
+@dataclass(frozen=True)
+class Fit:
+    """One method on one data set of the grid; "bayes" is the truth itself."""
+
+    cell: Cell
+    method: str
+    seed: int
+
+    @property
+    def key(self) -> tuple:
+        return (*asdict(self.cell).values(), self.method, self.seed)
+
+    def run(self, work: Path) -> dict:
+        """The line of results.jsonl, from folders of this process below ``work``."""
+        own = work / str(os.getpid())
+        started = time.monotonic()
+        data, bayes = truth(self.cell, self.seed, own / "prepared")
+        found = bayes if self.method == "bayes" else self._train(data, own / "run")
+        row = {"cell": asdict(self.cell), "method": self.method, "seed": self.seed}
+        return row | found | {"seconds": time.monotonic() - started}
+
+    def _train(self, data: PreparedData, folder: Path) -> dict[str, float]:
+        if self.method in REFERENCES:
+            config = resolve(self.method, (), seed=self.seed)
+        else:
+            own = {**CM2, **ABLATIONS}[self.method]
+            config = resolve("cm2", (*SHARED, *TRAINING, *own), seed=self.seed)
+        shutil.rmtree(folder, ignore_errors=True)
+        predicted = runs.train(config, data, folder).predictions("test")
+        return judge(data, predicted.probability, predicted.ids, predicted.target)
 
 
-def truth(scenario: Scenario, folder: Path) -> tuple[PreparedData, dict[str, float]]:
+@lru_cache(maxsize=1)
+def truth(cell: Cell, seed: int, folder: Path) -> tuple[PreparedData, dict[str, float]]:
     """The prepared folder, and what the Bayes classifier reaches on its test rows."""
-    data, simulation = write_simulation(folder, scenario)
+    shutil.rmtree(folder, ignore_errors=True)
+    data, simulation = write_simulation(folder, cell.scenario(seed))
     rows = simulation.truth.split == "test"
     bayes = judge(data, simulation.truth.bayes[rows], simulation.ids[rows], simulation.truth.labels[rows])
     return data, bayes
 
 
-def work(cells: Iterable[Cell], seeds: int, only: str, out: Path) -> list[dict]:
+def plan(cells: Iterable[Cell], seeds: int, only: str) -> Iterator[Fit]:
+    """All fits, in the order in which their results are wanted."""
+    for seed, cell in product(
+        range(seeds), sorted(cells, key=lambda c: (not c.is_reference, c.rows != 1000))
+    ):
+        for method in ("bayes", *CM2, *REFERENCES, *(ABLATIONS if cell.is_reference else ())):
+            if only in method or method in ALWAYS:
+                yield Fit(cell, method, seed)
+
+
+def work(fits: Iterable[Fit], out: Path, jobs: int, minutes: float) -> list[dict]:
     """Run what is not done yet; every finished fit is one line of results.jsonl."""
+    started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    log = out / "results.jsonl"
+    log, folder = out / "results.jsonl", out / "work"
+    shutil.rmtree(folder, ignore_errors=True)
     results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     done = {(*r["cell"].values(), r["method"], r["seed"]) for r in results}
-    for seed, cell in product(range(seeds), cells):
-        methods = ["bayes", *CM2, *REFERENCES, *(ABLATIONS if cell.is_reference else ())]
-        todo = [
-            m for m in methods if (only in m or m in ALWAYS) and (*asdict(cell).values(), m, seed) not in done
-        ]
-        if not todo:
-            continue
-        prepared = out / "prepared"
-        shutil.rmtree(prepared, ignore_errors=True)
-        data, bayes = truth(cell.scenario(seed), prepared)
-        for method in todo:
-            shutil.rmtree(out / "run", ignore_errors=True)
-            found = bayes if method == "bayes" else fit(method, data, seed, out / "run")
-            row = {"cell": asdict(cell), "method": method, "seed": seed, **found}
-            results.append(row)
-            with log.open("a") as file:
+    todo = [fit for fit in fits if fit.key not in done]
+    waiting = iter(todo)
+    running: set[Future[dict]] = set()
+    # a forked process would inherit threads of torch in whatever state they are
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (1,)) as pool, log.open("a") as file:
+        while True:
+            while len(running) < jobs and time.monotonic() - started < 60 * minutes:
+                if (fit := next(waiting, None)) is None:
+                    break
+                running.add(pool.submit(fit.run, folder))
+            if not running:
+                break
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                results.append(row := future.result())
                 file.write(json.dumps(row) + "\n")
-        print(f"{len(results)} fits: seed {seed}, {cell}", file=sys.stderr, flush=True)
+                file.flush()
+                what = f"{row['method']}, seed {row['seed']}, {Cell(**row['cell'])}"
+                print(f"{len(results) - len(done)} of {len(todo)}: {what}", file=sys.stderr, flush=True)
+    shutil.rmtree(folder, ignore_errors=True)
     return results
 
 
@@ -211,13 +258,16 @@ def main() -> int:
     parser.add_argument("--cells", choices=("reference", "core", "all"), default="all")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", default="", help="methods whose name holds this text")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no fit after these")
     arguments = parser.parse_args()
     chosen = {
         "reference": [cell for cell in CELLS if cell.is_reference],
         "core": [cell for cell in CELLS if cell.rows == 1000],
         "all": CELLS,
     }[arguments.cells]
-    results = work(chosen, arguments.seeds, arguments.only, arguments.out)
+    fits = plan(chosen, arguments.seeds, arguments.only)
+    results = work(fits, arguments.out, arguments.jobs, arguments.minutes)
     show(results, chosen)
     return 0
 
