@@ -2,14 +2,29 @@
 
 from sklar.encoders.bank import Encoded, Encoders, Exchange
 from sklar.encoders.base import Backbone, Feature
-from sklar.encoders.build import EncoderConfig, InputShape, SeriesShape, TableShape, TextShape, build
+from sklar.encoders.build import (
+    EncoderConfig,
+    ImageShape,
+    InputShape,
+    SeriesShape,
+    TableShape,
+    TextShape,
+    build,
+)
+from sklar.encoders.resnet import ResNetImage, ResNetImageConfig
 from sklar.encoders.series import Recurrent, RecurrentConfig
 from sklar.encoders.tabular import Tabular, TabularConfig
 from sklar.encoders.text import BertText, BertTextConfig
 from sklar.encoders.tokenizer import Tokens, WordPiece
+from sklar.encoders.vit import ViTImage, ViTImageConfig
 
-ENCODERS: dict[str, type[Backbone]] = {"series": Recurrent, "text": BertText, "table": Tabular}
-"""The backbone of each kind of input."""
+ENCODERS: dict[str, dict[str, type[Backbone]]] = {
+    "series": {"gru": Recurrent, "lstm": Recurrent},
+    "image": {"resnet18": ResNetImage, "resnet34": ResNetImage, "resnet50": ResNetImage, "vit": ViTImage},
+    "text": {"bert": BertText},
+    "table": {"mlp": Tabular},
+}
+"""The backbones of each kind of input, by the ``kind`` of their settings."""
 
 __all__ = [
     "ENCODERS",
@@ -21,15 +36,20 @@ __all__ = [
     "Encoders",
     "Exchange",
     "Feature",
+    "ImageShape",
     "InputShape",
     "Recurrent",
     "RecurrentConfig",
+    "ResNetImage",
+    "ResNetImageConfig",
     "SeriesShape",
     "TableShape",
     "Tabular",
     "TabularConfig",
     "TextShape",
     "Tokens",
+    "ViTImage",
+    "ViTImageConfig",
     "WordPiece",
     "build",
 ]

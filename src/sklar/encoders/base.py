@@ -71,10 +71,12 @@ class Backbone(nn.Module, ABC):
     Attributes:
         widths: Channels after each stage.
         out_dim: Width of the pooled vector.
+        frozen: Names of the parts that do not learn.
     """
 
     widths: tuple[int, ...]
     out_dim: int
+    frozen: tuple[str, ...] = ()
 
     @abstractmethod
     def start(self, item: Input, rows: Int[Tensor, " n"] | None) -> Feature:
@@ -97,3 +99,17 @@ class Backbone(nn.Module, ABC):
     def tap(self, where: Literal["early", "late"]) -> int:
         """How many stages have run at a named place: after the first, or after the last but one."""
         return 1 if where == "early" else max(len(self.widths) - 1, 1)
+
+    def freeze(self, *parts: str) -> None:
+        """Keep the named parts as they are: no gradients, no dropout, no new batch statistics."""
+        self.frozen = parts
+        for part in parts:
+            self.get_submodule(part).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all parts but the frozen ones, which stay in evaluation mode."""
+        super().train(mode)
+        for part in self.frozen:
+            self.get_submodule(part).eval()
+        return self

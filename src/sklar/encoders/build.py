@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from sklar.encoders.bank import Encoders
 from sklar.encoders.base import Backbone
+from sklar.encoders.resnet import ResNetImage, ResNetImageConfig
 from sklar.encoders.series import Recurrent, RecurrentConfig
 from sklar.encoders.tabular import Tabular, TabularConfig
 from sklar.encoders.text import BertText, BertTextConfig
+from sklar.encoders.vit import ViTImage, ViTImageConfig
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,15 @@ class SeriesShape:
 
     channels: int
     variables: int
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """C channels of H x W pixels."""
+
+    channels: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,16 @@ class TableShape:
     levels: tuple[int, ...]
 
 
-InputShape = SeriesShape | TextShape | TableShape
+InputShape = SeriesShape | ImageShape | TextShape | TableShape
+
+
+def _image_kind(value: Any) -> Any:
+    return {"kind": "resnet18", **value} if isinstance(value, Mapping) else value
+
+
+ImageConfig = Annotated[
+    ResNetImageConfig | ViTImageConfig, Field(discriminator="kind"), BeforeValidator(_image_kind)
+]
 
 
 class EncoderConfig(BaseModel):
@@ -47,6 +67,7 @@ class EncoderConfig(BaseModel):
 
     dim: int = Field(default=64, ge=2)
     series: RecurrentConfig = RecurrentConfig()
+    image: ImageConfig = ResNetImageConfig()
     text: BertTextConfig = BertTextConfig()
     table: TabularConfig = TabularConfig()
 
@@ -64,7 +85,17 @@ def _backbone(shape: InputShape, config: EncoderConfig) -> Backbone:
     match shape:
         case SeriesShape():
             return Recurrent(shape.channels, shape.variables, config.series)
+        case ImageShape():
+            return _image(shape, config.image)
         case TextShape():
             return BertText(shape.tokens, shape.padding, config.text)
         case TableShape():
             return Tabular(shape.numeric, shape.levels, config.table)
+
+
+def _image(shape: ImageShape, config: ResNetImageConfig | ViTImageConfig) -> Backbone:
+    match config:
+        case ResNetImageConfig():
+            return ResNetImage(shape.channels, config)
+        case ViTImageConfig():
+            return ViTImage(shape.channels, shape.height, shape.width, config)
