@@ -56,6 +56,18 @@ def test_sections_and_settings_merge() -> None:
         ("cm2", ["training.max_epochs"], "--set takes KEY=VALUE"),
         ("cm2", ["model.name=medfuse"], "train 'medfuse' by its own name"),
         ("cm2", ["model.encoders.text.heads=3"], r"hidden \(64\) must be a multiple of heads \(3\)"),
+        (
+            "unified",
+            ["model.encoders.image.width=3"],
+            "model.encoders.image.width is unknown; did you mean model.encoders.image.widths",
+        ),
+        (
+            "cm2",
+            ["model.encoders.image.kind=resnet43"],
+            "no model.encoders.image.kind 'resnet43'; choose one of resnet18, .*; did you mean resnet34",
+        ),
+        ("cm2", ["model.encoders.image.dropout=2"], r"model.encoders.image.dropout = 2: .*less than 1"),
+        ("cm2", ["model.encoders.image.widths=[1, 2, 3, a]"], r"model.encoders.image.widths.3 = 'a'"),
         ("single", [], "model.modality is required: --set model.modality="),
         ("gradient_boosting", ["model.trees=3"], "model.trees is unknown"),
     ],

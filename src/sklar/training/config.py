@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -120,38 +120,41 @@ def _validate(tree: Any) -> RunConfig:
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        name = tree.get("model", {}).get("name") if isinstance(tree, Mapping) else None
-        raise UserError("; ".join(_explain(item, name) for item in error.errors())) from error
+        raise UserError("; ".join(_explain(item) for item in error.errors())) from error
 
 
-def _explain(item: Any, name: str | None) -> str:
-    # a discriminated union puts the tag into the location; users never typed it
-    location = [str(part) for part in item["loc"] if str(part) != name]
-    key = ".".join(location)
+def _explain(item: Any) -> str:
+    keys, section = _place(item["loc"])
+    key = ".".join(keys)
     if item["type"] == "extra_forbidden":
-        valid = sorted(_keys(location[:-1], name))
-        near = nearest(location[-1], valid, prefix=".".join([*location[:-1], ""]))
+        valid = sorted(section.model_fields)
+        near = nearest(keys[-1], valid, prefix=".".join([*keys[:-1], ""]))
         return f"{key} is unknown{near} (valid here: {', '.join(valid)})"
     if item["type"] == "missing":
         return f"{key} is required: --set {key}=..."
+    if item["type"] == "union_tag_invalid":
+        tag, kind = str(item["ctx"]["tag"]), item["ctx"]["discriminator"].strip("'")
+        valid = [name.strip(" '") for name in item["ctx"]["expected_tags"].split(",")]
+        return f"no {key}.{kind} {tag!r}; choose one of {', '.join(valid)}{nearest(tag, valid)}"
     return f"{key} = {item['input']!r}: {item['msg']}"
 
 
-def _keys(location: list[str], name: str | None) -> Iterable[str]:
-    """Valid keys of the section at ``location``."""
-    section: Any = RunConfig
-    for part in location:
-        fields = section.model_fields
-        section = _CONFIGS[name] if part == "model" and name in _CONFIGS else fields[part].annotation
-    return list(section.model_fields)
-
-
-_CONFIGS: dict[str | None, type[BaseModel]] = {
-    "cm2": CM2Config,
-    "gradient_boosting": GradientBoostingConfig,
-    "late": LateConfig,
-    "logistic_regression": LogisticRegressionConfig,
-    "medfuse": MedFuseConfig,
-    "single": SingleConfig,
-    "unified": UnifiedConfig,
-}
+def _place(location: Iterable[int | str]) -> tuple[list[str], type[BaseModel]]:
+    """The keys of a location, as users type them, and the section that should hold the last one."""
+    keys: list[str] = []
+    section: type[BaseModel] = RunConfig
+    inner: Any = RunConfig  # what the keys so far lead to
+    tagged = ""  # how the alternatives there are told apart
+    for part in map(str, location):
+        if tagged:  # the tag of an alternative, which users never type
+            tags = {tag: m for m in get_args(inner) for tag in get_args(m.model_fields[tagged].annotation)}
+            inner, tagged = tags[part], ""
+            continue
+        keys.append(part)
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            continue  # within a value: the section stays
+        section = inner
+        field = section.model_fields.get(part)
+        inner = field.annotation if field else None
+        tagged = str(field.discriminator) if field and field.discriminator else ""
+    return keys, section
