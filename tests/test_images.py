@@ -18,6 +18,8 @@ from sklar.data.schema import Augmentation, Image, Schema, Tabular
 from sklar.data.simulate import Scenario, write_simulation
 from sklar.data.store import PreparedData
 from sklar.errors import DataError
+from sklar.runs import train
+from sklar.training.config import resolve
 from sklar.types import Image as Pixels
 
 N = 40
@@ -182,6 +184,19 @@ def test_a_simulated_picture_lands_in_a_prepared_folder(tmp_path: Path) -> None:
     scenario = Scenario(rows=200, modalities=("image", "table"), missing=0.3)
     data, done = write_simulation(tmp_path / "d", scenario)
     assert np.array_equal(data.pictures("image"), done.inputs["image"][done.truth.present[:, 0]])
+
+
+def test_a_model_and_a_reference_learn_from_pictures(tmp_path: Path) -> None:
+    scenario = Scenario(rows=400, modalities=("image", "table"), rank=1, label="image", missing=0.2)
+    data, _ = write_simulation(tmp_path / "d", scenario)
+    tiny = ("model.encoders.image.widths=[8,8,16,16]", "model.encoders.image.depths=[1,1,1,1]")
+    settings = ("training.max_epochs=4", "training.batch_size=32", "model.encoders.dim=8", *tiny)
+    run = train(resolve("cm2", settings), data, tmp_path / "cm2")
+    assert run.metrics["validation"]["valid_auroc"] > 0.65
+    again = run.predict(data, "test")
+    assert np.allclose(again.probability, run.predictions("test").probability)
+    reference = train(resolve("logistic_regression"), data, tmp_path / "lr")
+    assert reference.metrics["validation"]["valid_auroc"] > 0.75
 
 
 @pytest.mark.parametrize(
