@@ -114,19 +114,22 @@ def test_clustered_rows_widen_the_interval():
     ("arguments", "message"),
     [
         ({"resamples": 0}, "resamples is 0"),
-        ({"groups": [1, 1, 1, 1]}, "4 rows form 1 group"),
-        ({"groups": [1, 2]}, "2 groups for 4 labels"),
+        ({"metric": "brier", "groups": [1] * 12}, "12 rows form 1 group"),
+        ({"groups": [1] * 12}, "auroc: events in 1 groups, fewer than 5; that is too few"),
+        ({"groups": [1, 2, 3, 4, 5, 6] * 2, "weight": [1] * 10 + [0] * 2}, "4 events, fewer than 5"),
+        ({"y": [0] * 4 + [1] * 8}, "4 non-events, fewer than 5"),
+        ({"groups": [1, 2]}, "2 groups for 12 labels"),
         ({"metric": "accuracy"}, "no metric is called 'accuracy'; choose one of auroc, average_precision"),
-        ({"y": [1, 1, 1, 1]}, "both labels must occur"),
-        ({"y": [0, 1, 2, 0]}, "label 2 at row 2"),
-        ({"weight": [1, 1, 0, 0]}, "both labels must occur"),
+        ({"y": [1] * 12}, "both labels must occur"),
+        ({"y": [0, 1, 2] * 4}, "label 2 at row 2"),
+        ({"weight": [1] * 6 + [0] * 6}, "both labels must occur"),
     ],
 )
 def test_unusable_requests_are_refused_with_the_reason(arguments, message):
     request = {
         "metric": "auroc",
-        "y": [0, 0, 1, 1],
-        "score": [0.1, 0.2, 0.3, 0.4],
+        "y": [0] * 6 + [1] * 6,
+        "score": np.linspace(0.1, 0.9, 12),
         "resamples": 10,
     } | arguments
     with pytest.raises(ValueError, match=message):

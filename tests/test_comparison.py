@@ -19,10 +19,10 @@ def unit(score):
     return 1 / (1 + np.exp(-score))
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", ["auroc", "average_precision", "brier", "calibration_slope"])
 def test_swapping_the_models_negates_the_comparison(name):
     y, a, b = pair()
-    there, back = compare(y, unit(a), unit(b), name), compare(y, unit(b), unit(a), name)
+    there, back = (compare(y, unit(one), unit(other), name, resamples=200) for one, other in ((a, b), (b, a)))
     assert there.difference == -back.difference
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
     assert there.p_value == back.p_value

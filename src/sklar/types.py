@@ -252,12 +252,3 @@ class Predictions:
     present: NDArray[np.bool_]
     modalities: tuple[str, ...]
     weight: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float

@@ -16,11 +16,10 @@ from sklar.encoders.series import Recurrent, RecurrentConfig
 from sklar.encoders.tabular import Tabular, TabularConfig
 from sklar.encoders.text import BertText, BertTextConfig
 from sklar.encoders.tokenizer import Tokens, WordPiece
-from sklar.encoders.transformer import SeriesTransformer, SeriesTransformerConfig
 from sklar.encoders.vit import ViTImage, ViTImageConfig
 
 ENCODERS: dict[str, dict[str, type[Backbone]]] = {
-    "series": {"gru": Recurrent, "lstm": Recurrent, "transformer": SeriesTransformer},
+    "series": {"gru": Recurrent, "lstm": Recurrent},
     "image": {"resnet18": ResNetImage, "resnet34": ResNetImage, "resnet50": ResNetImage, "vit": ViTImage},
     "text": {"bert": BertText},
     "table": {"mlp": Tabular},
@@ -44,8 +43,6 @@ __all__ = [
     "ResNetImage",
     "ResNetImageConfig",
     "SeriesShape",
-    "SeriesTransformer",
-    "SeriesTransformerConfig",
     "TableShape",
     "Tabular",
     "TabularConfig",

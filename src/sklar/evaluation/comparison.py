@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sklar.evaluation.bootstrap import replicates, resample_weights_for, summarise
-from sklar.evaluation.metrics import Floats, Metric, metric_by_name
+from sklar.evaluation.catalogue import metric_by_name
+from sklar.evaluation.checks import Floats
+from sklar.evaluation.metric import Metric
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class Comparison:
 
     Attributes:
         difference: Metric of a minus metric of b.
-        low: Lower end of the 95 % percentile interval of the difference.
+        low: Lower end of the 95 % interval of the difference.
         high: Its upper end.
         p_value: Two-sided, of no difference.
     """
@@ -35,6 +37,9 @@ def compare(
     resamples: int = 1000,
     seed: int = 0,
     weight: ArrayLike | None = None,
+    *,
+    ids: ArrayLike | None = None,
+    stratified: bool = False,
 ) -> Comparison:
     """Paired bootstrap of a difference: both models are judged on the same replicates.
 
@@ -50,22 +55,24 @@ def compare(
         resamples: Number of replicates.
         seed: Equal seeds on equal groups give equal draws.
         weight: (N,) case weights.
+        ids: (N,) names of the rows; a warning tells when they repeat and no groups are given.
+        stratified: Draw groups with an event and groups without one apart.
     """
     judged = metric_by_name(metric)
-    counts = resample_weights_for(judged, y, groups, resamples, seed, weight)
+    counts = resample_weights_for(judged, y, groups, resamples, seed, weight, ids, stratified)
     return contrast(
         judged(y, score_a, weight) - judged(y, score_b, weight),
         replicates(judged, y, score_a, counts, weight) - replicates(judged, y, score_b, counts, weight),
     )
 
 
-def contrast(difference: float, differences: Floats) -> Comparison:
-    r"""A comparison from (R,) paired replicate differences D.
+def contrast(difference: float, differences: Floats, alpha: float = 0.05) -> Comparison:
+    r"""A comparison from (R,) paired replicate differences D, with a 1 - alpha interval.
 
     $p = 2 \min(P(D \le 0), P(D \ge 0))$, at most 1, where one imaginary replicate on either side keeps p
     above zero: with R replicates no p-value below 2 / (R + 1) can be claimed.
     """
-    interval = summarise(difference, differences)
+    interval = summarise(difference, differences, alpha)
     below, above = (1 + np.sum(differences <= 0)), (1 + np.sum(differences >= 0))
     p_value = min(1.0, 2 * float(min(below, above)) / (len(differences) + 1))
     return Comparison(interval.value, interval.low, interval.high, p_value)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sklar.evaluation.metrics import Floats, auroc, check_labels, check_score, check_weight
+from sklar.evaluation.checks import Floats, check_labels, check_score, check_weight
+from sklar.evaluation.metrics import auroc
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from sklar.errors import DataError, UserError
 from sklar.evaluation import (
     METRICS,
     Comparison,
+    Estimate,
     auroc,
     bootstrap,
     brier,
@@ -21,7 +22,6 @@ from sklar.evaluation import (
 )
 from sklar.report.cohort import Censoring, Cohort
 from sklar.report.folder import Run
-from sklar.types import Estimate
 
 SEED = 0
 """Of the resampling. One seed for all models, so that all see the same draws."""

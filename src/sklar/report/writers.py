@@ -7,9 +7,9 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from sklar.evaluation import METRICS, Comparison
+from sklar.evaluation import METRICS, Comparison, Estimate
 from sklar.report.tables import RANKED, Pattern, Results, Row, best, display
-from sklar.types import Estimate, Predictions
+from sklar.types import Predictions
 
 CENSORING = {"complete": "complete cases, unweighted", "ipcw": "weighted for censoring (IPCW)"}
 
