@@ -63,7 +63,7 @@ class Step(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        config = RecurrentConfig(cell="lstm", hidden=WIDTH, layers=2, summaries=False, dropout=0.0)
+        config = RecurrentConfig(kind="lstm", hidden=WIDTH, layers=2, summaries=False, dropout=0.0)
         self.encoder = Recurrent(CHANNELS, CHANNELS, config)
         self.fusion = LSTMFusion(2, WIDTH, FusionConfig())
         self.head = nn.Linear(WIDTH, 1)

@@ -112,11 +112,11 @@ def test_squeeze_and_affine_respect_padding_rows_and_layout() -> None:
     assert image.tokens()[0].shape == (1, 16, 2)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
 @pytest.mark.parametrize("summaries", [False, True])
-def test_right_padding_of_a_series_changes_nothing(cell: str, summaries: bool) -> None:
+def test_right_padding_of_a_series_changes_nothing(kind: str, summaries: bool) -> None:
     torch.manual_seed(0)
-    config = RecurrentConfig.model_validate({"cell": cell, "hidden": 4, "summaries": summaries})
+    config = RecurrentConfig.model_validate({"kind": kind, "hidden": 4, "summaries": summaries})
     backbone = Recurrent(9, 3, config).eval()
     series = cast(Series, some_batch(ALL).inputs["labs"])
     padded = replace(
@@ -130,7 +130,7 @@ def test_right_padding_of_a_series_changes_nothing(cell: str, summaries: bool) -
 
 def test_the_paper_lstm_has_two_layers_and_no_summary() -> None:
     backbone = Recurrent(
-        76, 59, RecurrentConfig(cell="lstm", hidden=256, layers=2, summaries=False, dropout=0.3)
+        76, 59, RecurrentConfig(kind="lstm", hidden=256, layers=2, summaries=False, dropout=0.3)
     )
     # two one-layer LSTMs, 76-256 and 256-256 (spec of the compared systems)
     assert sum(p.numel() for p in backbone.parameters()) == 342_016 + 526_336

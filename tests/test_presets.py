@@ -41,7 +41,7 @@ def test_the_paper_preset_is_what_the_paper_says() -> None:
     found = values(resolve("cm2", preset="paper"))
     wanted = {
         "preset": "paper",
-        "model.encoders.series.cell": "lstm",
+        "model.encoders.series.kind": "lstm",
         "model.encoders.series.layers": 2,
         "model.encoders.series.summaries": False,
         "model.encoders.text.hidden": 312,

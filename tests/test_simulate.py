@@ -291,7 +291,6 @@ def test_a_modality_that_training_never_sees_is_refused(tmp_path: Path) -> None:
         ({"visits": "0"}, "visits 0"),
         ({"slope": ".inf", "mechanism": "mnar"}, "slope inf"),
         ({"rnk": "2"}, "did you mean rank"),
-        ({"modalities": "image,table"}, "keeps it in memory"),
         ({"labels": "2"}, "one binary label"),
     ],
     ids=str,

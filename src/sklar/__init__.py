@@ -10,6 +10,7 @@ from sklar._version import __version__
 
 if TYPE_CHECKING:
     from sklar.alignment import CopulaAlignment as CopulaAlignment
+    from sklar.data.schema import Image as Image
     from sklar.data.schema import Schema as Schema
     from sklar.data.schema import Tabular as Tabular
     from sklar.data.schema import Text as Text
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Batch": "sklar.types",
     "CopulaAlignment": "sklar.alignment",
+    "Image": "sklar.data.schema",
     "PreparedData": "sklar.data.store",
     "Run": "sklar.runs",
     "Schema": "sklar.data.schema",
@@ -32,6 +34,7 @@ _HOME = {
 __all__ = [
     "Batch",
     "CopulaAlignment",
+    "Image",
     "PreparedData",
     "Run",
     "Schema",

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from sklar.data.manifest import Statistics
 from sklar.data.preprocess import Preprocessor, numbers
-from sklar.data.records import Clock, Content, read_documents, read_series
-from sklar.data.schema import Schema, Tabular, Text, TimeSeries
+from sklar.data.records import Clock, Content, read_documents, read_images, read_series
+from sklar.data.schema import Image, Schema, Tabular, Text, TimeSeries
 from sklar.data.source import DataSource
 from sklar.data.tables import (
     as_names,
@@ -103,9 +103,13 @@ class CohortData(DataSource):
         """(N, M) position of each row in each modality's array, -1 where it is absent."""
         return self.cohort.rows
 
-    def array(self, name: str) -> NDArray[np.float32]:
-        """(N_present, T, V) array of a time series."""
+    def array(self, name: str) -> NDArray[Any]:
         return np.asarray(self.cohort.content[name].values)
+
+    def picture_times(self, name: str) -> NDArray[np.float32] | None:
+        self._expect(name, self.schema.images, "image")
+        times = self.cohort.content[name].times
+        return None if times is None else times.astype(np.float32)
 
     def content(self, name: str) -> pa.Table:
         """Table of N_present rows of a text or tabular modality."""
@@ -117,6 +121,7 @@ def read_cohort(
     subjects: Any,
     series: Mapping[str, Any] | None = None,
     texts: Mapping[str, Any] | None = None,
+    images: Mapping[str, Any] | None = None,
     *,
     labelled: bool = True,
 ) -> Cohort:
@@ -129,6 +134,8 @@ def read_cohort(
         series: Per time series a long table (id, time, variable, value); the id column is called as in
             the subjects' table.
         texts: Per text a long table (id, text), optionally with time and position.
+        images: Per image a table (id, image), optionally with time; ``image`` holds paths, the bytes of
+            files, or pixels.
         labelled: Whether the label column must exist; new patients have none.
 
     Raises:
@@ -142,6 +149,7 @@ def read_cohort(
         )
     tables = _per_modality("series", schema.series, series)
     writings = _per_modality("texts", schema.texts, texts)
+    pictures = _per_modality("images", schema.images, images)
     people = as_table(subjects, "subjects")
     if not people.num_rows:
         raise DataError("subjects: the table has no rows")
@@ -158,6 +166,8 @@ def read_cohort(
             content[name] = read_series(item, tables[name], f"series {name!r}", schema.id, ids, clock)
         elif isinstance(item, Tabular):
             content[name] = _read_table(item, people, f"subjects (modality {name!r})", ids, strict=labelled)
+        elif isinstance(item, Image):
+            content[name] = read_images(item, pictures[name], f"image {name!r}", schema.id, ids, clock)
         elif isinstance(item, Text):
             content[name] = read_documents(item, writings[name], f"text {name!r}", schema.id, ids, clock)
     target = _target(people, schema) if labelled else np.full(len(ids), np.nan)

@@ -32,6 +32,7 @@ def write(
     subjects: Any,
     series: Mapping[str, Any] | None = None,
     texts: Mapping[str, Any] | None = None,
+    images: Mapping[str, Any] | None = None,
     *,
     split: str | None = None,
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2),
@@ -56,6 +57,7 @@ def write(
         subjects: One row per subject; see `sklar.data.cohort.read_cohort`.
         series: Per time series a long table (id, time, variable, value).
         texts: Per text a long table (id, text), optionally with time and position.
+        images: Per image a table (id, image), optionally with time; see `sklar.data.cohort.read_cohort`.
         split: Column of ``subjects`` that says train, valid or test; None draws a split.
         fractions: Shares of a drawn split: train, valid, test.
         seed: Seed of a drawn split.
@@ -81,6 +83,7 @@ def write(
     people = as_table(subjects, "subjects")
     series = {key: as_table(frame, f"series {key!r}") for key, frame in (series or {}).items()}
     texts = {key: as_table(frame, f"text {key!r}") for key, frame in (texts or {}).items()}
+    images = {key: as_table(frame, f"image {key!r}") for key, frame in (images or {}).items()}
     about: dict[str, Any] = {
         "name": name,
         "attrition": [dict(step) for step in attrition],
@@ -91,15 +94,16 @@ def write(
         "seed": None if split else seed,
     }
     options = {"format": FORMAT, "schema": schema.model_dump(mode="json"), "weight": weight, "split": split}
-    options |= {"fractions": list(fractions), "tables": [list(series), list(texts)], "about": about}
-    configuration = _fingerprint(options, [people, *series.values(), *texts.values()])
+    options |= {"fractions": list(fractions), "about": about}
+    options |= {"tables": [list(series), list(texts), list(images)]}
+    configuration = _fingerprint(options, [people, *series.values(), *texts.values(), *images.values()])
     target = Path(out)
     if (existing := existing_folder(target, configuration)) is not None:
         say("found the same folder", 1.0)
         return existing
 
     say("checking tables", 0.1)
-    cohort = read_cohort(schema, people, series, texts)
+    cohort = read_cohort(schema, people, series, texts, images)
     say("splitting", 0.6)
     parts = _split(cohort, split, fractions, seed)
     _check_training(cohort, parts == SPLITS[0])
@@ -196,7 +200,7 @@ def _weights(cohort: Cohort, name: str | None) -> NDArray[np.float64]:
     return weights
 
 
-def _training_part(item: Content, training: NDArray[np.bool_]) -> NDArray[np.float32] | pa.Table:
+def _training_part(item: Content, training: NDArray[np.bool_]) -> NDArray[Any] | pa.Table:
     chosen = training[item.rows]
     return item.values.filter(pa.array(chosen)) if isinstance(item.values, pa.Table) else item.values[chosen]
 
@@ -218,6 +222,11 @@ def _index(cohort: Cohort, parts: NDArray[np.str_], weights: NDArray[np.float64]
     }
     columns |= {f"present_{name}": pa.array(rows[:, m] >= 0) for m, name in enumerate(cohort.content)}
     columns |= {f"row_{name}": pa.array(rows[:, m]) for m, name in enumerate(cohort.content)}
+    columns |= {
+        f"time_{name}": pa.array(item.times).take(pa.array(rows[:, m], mask=rows[:, m] < 0))
+        for m, (name, item) in enumerate(cohort.content.items())
+        if item.times is not None
+    }
     return pa.table(columns)
 
 

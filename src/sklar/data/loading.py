@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sklar.data.schema import GriddedSeries, Tabular, TimeSeries
+from sklar import types
+from sklar.data.pixels import epoch_uniforms, to_pixels
+from sklar.data.schema import GriddedSeries, Image, Tabular, TimeSeries
 from sklar.data.source import DataSource, observed_cells
 from sklar.data.store import PreparedData
 from sklar.data.tables import listed
@@ -31,6 +33,8 @@ class PreparedDataset(Dataset[Batch]):
         rows: A split ("train", "valid", "test") of a folder, (R,) positions in the index, or None for all.
         documents: Token ids and mask of every text modality.
         censoring: "ipcw" puts the folder's weights on the rows, "complete" weighs them all 1.
+        augment: Seed of the changes of training pictures, together with the epoch that `set_epoch` chose
+            and the row; None leaves pictures as they are.
 
     Raises:
         UserError: A text modality has no tokens, or tokens of another number of rows.
@@ -42,6 +46,7 @@ class PreparedDataset(Dataset[Batch]):
         rows: str | NDArray[np.integer[Any]] | None = None,
         documents: Mapping[str, Tokens] | None = None,
         censoring: Literal["complete", "ipcw"] = "complete",
+        augment: int | None = None,
     ):
         if censoring not in ("complete", "ipcw"):
             raise UserError(f"censoring {censoring!r}: choose 'complete' (all weights 1) or 'ipcw'")
@@ -49,6 +54,12 @@ class PreparedDataset(Dataset[Batch]):
         self.rows = _chosen(data, rows)
         self.documents = _checked_tokens(data, documents or {})
         self.censoring = censoring
+        self.augment = augment
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the changes of ``epoch`` for the pictures of the next batches."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,6 +91,8 @@ class PreparedDataset(Dataset[Batch]):
             return self._grid(name, spec, place, has)
         if isinstance(spec, Tabular):
             return self._table(name, place, has)
+        if isinstance(spec, Image):
+            return self._image(name, spec, rows, place, has)
         ids, attention = self.documents[name]
         tokens = _spread(ids[place[has]].astype(np.int64), has)
         mask = _spread(attention[place[has]], has)
@@ -103,6 +116,21 @@ class PreparedDataset(Dataset[Batch]):
         valid = torch.ones(times.shape, dtype=torch.bool)
         return Series(_spread(values, has), valid, _spread(observed_cells(spec, values), has), times)
 
+    def _image(
+        self,
+        name: str,
+        spec: Image,
+        rows: NDArray[np.int64],
+        place: NDArray[np.int64],
+        has: NDArray[np.bool_],
+    ) -> types.Image:
+        uniforms = None if self.augment is None else epoch_uniforms(self.augment, self.epoch, rows[has])
+        stored = torch.from_numpy(self.data.pictures(name)[place[has]])
+        pixels = torch.zeros((len(has), spec.channels, *spec.shape))
+        pixels[torch.from_numpy(has)] = to_pixels(stored, spec, uniforms)
+        times = self.data.picture_times(name)
+        return types.Image(pixels, None if times is None else _spread(times[place[has], None], has))
+
     def _table(self, name: str, place: NDArray[np.int64], has: NDArray[np.bool_]) -> Table:
         ready = self.data.ready_table(name)
         chosen = place[has]
@@ -125,12 +153,21 @@ class EpochBatches(Sampler[list[int]]):
         seed: Seed of the order.
         shuffle: False keeps the order of the rows.
         drop_last: True leaves out the last batch when it is smaller than ``size``.
+        dataset: Is told the epoch too.
 
     Raises:
         UserError: No row, a size below 1, or fewer rows than one batch with ``drop_last``.
     """
 
-    def __init__(self, rows: int, size: int, seed: int = 0, shuffle: bool = True, drop_last: bool = False):
+    def __init__(
+        self,
+        rows: int,
+        size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        dataset: PreparedDataset | None = None,
+    ):
         if rows < 1 or size < 1:
             raise UserError(f"batches of {size} from {rows} rows: both must be at least 1")
         if drop_last and rows < size:
@@ -140,6 +177,7 @@ class EpochBatches(Sampler[list[int]]):
         self.seed = seed
         self.shuffle = shuffle
         self.drop_last = drop_last
+        self.dataset = dataset
         self.epoch = 0
 
     @property
@@ -150,6 +188,8 @@ class EpochBatches(Sampler[list[int]]):
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of ``epoch`` for the next iteration."""
         self.epoch = epoch
+        if self.dataset is not None:
+            self.dataset.set_epoch(epoch)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """(rows,) positions in the order of an epoch."""
@@ -196,7 +236,7 @@ def loader(
         num_workers: Worker processes; reading is cheap enough for none.
         pin_memory: Page-locked memory, for copies to a GPU.
     """
-    batches = EpochBatches(len(dataset), batch_size, seed, shuffle, drop_last)
+    batches = EpochBatches(len(dataset), batch_size, seed, shuffle, drop_last, dataset)
     return DataLoader(
         dataset,
         batch_sampler=batches,

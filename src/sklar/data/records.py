@@ -8,9 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sklar.data.schema import UNIT_SECONDS, Text, TimeSeries
+from sklar.data.pictures import read_picture
+from sklar.data.schema import UNIT_SECONDS, Image, Text, TimeSeries
 from sklar.data.tables import as_names, as_numbers, column, first, listed, positions
 from sklar.errors import DataError
+
+FILES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+"""Columns of paths, and of the bytes of files."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +36,16 @@ class Content:
 
     Attributes:
         rows: (N_present,) positions of the subjects that have it, ascending.
-        values: (N_present, T, V) float32 of a series with NaN where nothing was measured, or an Arrow
-            table of N_present rows.
+        values: (N_present, T, V) float32 of a series with NaN where nothing was measured, (N_present, S,
+            H, W) bytes of pictures, or an Arrow table of N_present rows.
         counts: How many records were read, used, and left out for which reason.
+        times: (N_present,) time of each picture relative to time zero, where it is known.
     """
 
     rows: NDArray[np.int64]
-    values: NDArray[np.float32] | pa.Table
+    values: NDArray[np.float32] | NDArray[np.uint8] | pa.Table
     counts: Mapping[str, int | Mapping[str, int]]
+    times: NDArray[np.float64] | None = None
 
 
 def read_series(
@@ -126,6 +132,70 @@ def read_documents(
         "used": len(order),
     }
     return Content(rows, pa.table(values), counts)
+
+
+def read_images(
+    spec: Image, table: pa.Table, where: str, id_column: str, ids: pa.Array, clock: Clock
+) -> Content:
+    """Take or decode the picture of each subject from a table (id, image, optionally time).
+
+    ``image`` holds paths, the bytes of picture files, or pixels: lists of S * height * width bytes. Of
+    several pictures of a subject the last one in time counts, without times the last of the table; nulls,
+    and pictures after time zero, are left out and counted.
+
+    Raises:
+        DataError: A column is missing, an id is unknown, a time is not finite, or a picture unreadable.
+    """
+    owner = _owners(table, where, id_column, ids)
+    image = column(table, "image", where)
+    timed = "time" in table.column_names
+    time = _relative_time(table, where, owner, clock, spec.unit) if timed else np.zeros(len(owner))
+    known = image.is_valid().to_numpy(zero_copy_only=False)
+    candidates = np.flatnonzero(known & (time <= 0))
+    order = candidates[np.lexsort((candidates, time[candidates], owner[candidates]))]
+    rows, later = np.unique(owner[order][::-1], return_index=True)
+    chosen = order[len(order) - 1 - later]
+    stored = _pictures(image.take(pa.array(chosen)), spec, [f"{where}, row {row}" for row in chosen])
+    counts: dict[str, int | Mapping[str, int]] = {
+        "records": len(owner),
+        "after_time_zero": int((known & (time > 0)).sum()),
+        "blank": int((~known).sum()),
+        "beyond_the_limit": len(order) - len(chosen),
+        "used": len(rows),
+    }
+    return Content(rows, stored, counts, time[chosen] if timed else None)
+
+
+def _pictures(images: pa.Array, spec: Image, where: list[str]) -> NDArray[np.uint8]:
+    """(n, S, height, width) pictures of a column of paths, files or pixels."""
+    if pa.types.is_list(images.type) or pa.types.is_fixed_size_list(images.type):
+        return _given_pixels(images, spec, where)
+    if not any(is_kind(images.type) for is_kind in FILES):
+        raise DataError(
+            f"{where[0] if where else 'images'}: 'image' is {images.type}; it holds paths, the bytes of "
+            "files, or lists of pixels"
+        )
+    stored = np.zeros((len(images), spec.channels, spec.height, spec.width), dtype=np.uint8)
+    for place, source in enumerate(images.to_pylist()):  # decoding is one file at a time
+        stored[place] = read_picture(source, spec, where[place])
+    return stored
+
+
+def _given_pixels(images: pa.Array, spec: Image, where: list[str]) -> NDArray[np.uint8]:
+    size = spec.height * spec.width
+    length = pc.list_value_length(images).to_numpy(zero_copy_only=False)
+    grey = bool(len(length)) and length[0] == size
+    if (bad := length != (size if grey else size * spec.channels)).any():
+        place = first(bad)
+        raise DataError(
+            f"{where[place]}: {length[place]} pixels, where {spec.height} x {spec.width} needs {size} for "
+            "grey" + (f" or {3 * size} for colour" if spec.channels == 3 else "")
+        )
+    values = images.flatten()
+    if values.type != pa.uint8():
+        raise DataError(f"{where[0]}: pixels are {values.type}; give bytes, 0 to 255")
+    shape = (len(images), 1 if grey else spec.channels, spec.height, spec.width)
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.uint8).reshape(shape)
 
 
 def _owners(table: pa.Table, where: str, id_column: str, ids: pa.Array) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ with a trained model, so that new patients are read exactly as the training pati
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,6 +130,80 @@ class GriddedSeries(_Frozen):
         return (np.arange(self.steps, dtype=np.float64) - self.steps + 0.5) * self.step
 
 
+class Augmentation(_Frozen):
+    """Random changes of training pictures, drawn from (seed, epoch, row); by default none.
+
+    Attributes:
+        flip: Probability of a mirror image, left for right.
+        degrees: Rotation about the centre, uniform in (-degrees, degrees).
+        scale: Range of the magnification.
+        translate: Largest shift, as a share of the stored height and width.
+    """
+
+    flip: float = Field(default=0.0, ge=0, le=1)
+    degrees: float = Field(default=0.0, ge=0, le=180)
+    scale: tuple[float, float] = (1.0, 1.0)
+    translate: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not 0 < self.scale[0] <= self.scale[1] < np.inf:
+            raise ValueError(f"scale: need 0 < lowest <= highest, got {self.scale[0]} and {self.scale[1]}")
+        return self
+
+
+class Image(_Frozen):
+    """One picture, stored as bytes of one size, grey or in colour.
+
+    A model sees the centre of it, as (pixels / 255 - mean) / sd.
+
+    Attributes:
+        height: Rows of the stored pictures.
+        width: Columns of the stored pictures.
+        channels: What a model sees: 1 or 3. Grey pictures are stored once and may be seen as three channels.
+        crop: Height and width of the centre that a model sees; None is the whole.
+        mean: Per channel, on the scale 0 to 1.
+        sd: Per channel, on the same scale.
+        augmentation: Changes of training pictures.
+        unit: Unit of picture times relative to time zero, where times are given.
+    """
+
+    kind: Literal["image"] = "image"
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+    channels: Literal[1, 3] = 1
+    crop: tuple[int, int] | None = None
+    mean: tuple[float, ...] = ()
+    sd: tuple[float, ...] = ()
+    augmentation: Augmentation = Augmentation()
+    unit: Unit = "days"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: dict[str, Any]) -> dict[str, Any]:
+        channels = values.get("channels", 1)
+        neutral = {"mean": (0.5,) * channels, "sd": (0.25,) * channels} if channels in (1, 3) else {}
+        return neutral | values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not len(self.mean) == len(self.sd) == self.channels:
+            raise ValueError(
+                f"mean has {len(self.mean)} and sd {len(self.sd)} values for {self.channels} channels"
+            )
+        if not all(0 < value < np.inf for value in self.sd):
+            raise ValueError(f"sd must be positive, got {self.sd}")
+        height, width = self.shape
+        if not (1 <= height <= self.height and 1 <= width <= self.width):
+            raise ValueError(f"crop {self.crop} does not fit into pictures of {self.height} x {self.width}")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width that a model sees."""
+        return self.crop or (self.height, self.width)
+
+
 class Text(_Frozen):
     """Written documents, as cleaned text; a model brings its own tokenizer.
 
@@ -191,7 +265,7 @@ class Tabular(_Frozen):
         return _bounds(self.numeric, self.log, self.limits)
 
 
-Modality = Annotated[TimeSeries | GriddedSeries | Text | Tabular, Field(discriminator="kind")]
+Modality = Annotated[TimeSeries | GriddedSeries | Image | Text | Tabular, Field(discriminator="kind")]
 
 
 class Schema(_Frozen):
@@ -208,7 +282,7 @@ class Schema(_Frozen):
             timestamps); None when those times are already relative to it.
         horizon: How far past time zero the label looks, in days; None when it has no fixed reach.
         modalities: Per name, which must be an identifier, a `TimeSeries`, `GriddedSeries`,
-            `Text` or `Tabular`.
+            `Image`, `Text` or `Tabular`.
     """
 
     id: str = Field(min_length=1)
@@ -252,7 +326,12 @@ class Schema(_Frozen):
     @property
     def measured(self) -> dict[str, TimeSeries | GriddedSeries | Tabular]:
         """The modalities that hold numbers: series and tables."""
-        return {name: item for name, item in self.modalities.items() if not isinstance(item, Text)}
+        return {name: item for name, item in self.modalities.items() if not isinstance(item, Image | Text)}
+
+    @property
+    def images(self) -> dict[str, Image]:
+        """The pictures among the modalities."""
+        return {name: item for name, item in self.modalities.items() if isinstance(item, Image)}
 
     @property
     def texts(self) -> dict[str, Text]:

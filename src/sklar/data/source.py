@@ -54,8 +54,11 @@ class DataSource(ABC):
         """(N, M) position of each row in each modality's array, -1 where it is absent."""
 
     @abstractmethod
-    def array(self, name: str) -> NDArray[np.floating]:
-        """(N_present, T, V) array of a series, which must exist; (N_present, T, C) of a gridded one."""
+    def array(self, name: str) -> NDArray[Any]:
+        """(N_present, T, V) array of a series, which must exist; (N_present, T, C) of a gridded one.
+
+        Of an image (N_present, S, H, W) bytes, S = 1 for grey.
+        """
 
     @abstractmethod
     def content(self, name: str) -> pa.Table:
@@ -129,6 +132,19 @@ class DataSource(ABC):
         """
         self._expect(name, self.schema.grids, "gridded series")
         return self.preprocessor.grid(name, self.array(name))
+
+    def pictures(self, name: str) -> NDArray[np.uint8]:
+        """(N_present, S, H, W) the stored pictures, S = 1 for grey; mapped from disk in a prepared folder.
+
+        Raises:
+            UserError: The name is not an image.
+        """
+        self._expect(name, self.schema.images, "image")
+        return self.array(name)
+
+    @abstractmethod
+    def picture_times(self, name: str) -> NDArray[np.float32] | None:
+        """(N_present,) times relative to time zero in the schema's unit; None when they came without."""
 
     def table(self, name: str) -> pa.Table:
         """The table of a tabular modality in raw units: id and its columns, N_present rows.

@@ -30,7 +30,7 @@ class PreparedData(DataSource):
         manifest: What it holds and how it was made.
         index: Table of N rows: id, group, split, label (null where unknown), weight, and per modality
             ``present_<name>`` and ``row_<name>`` (position in the modality's array, -1 where absent).
-            Further outcomes are called ``label_<task>``.
+            Further outcomes are called ``label_<task>``, times of pictures ``time_<name>``.
     """
 
     path: Path
@@ -139,14 +139,22 @@ class PreparedData(DataSource):
         known = ~np.isnan(target)
         return dict(zip(self.ids[known].tolist(), target[known].astype(int).tolist(), strict=True))
 
-    def array(self, name: str) -> NDArray[np.floating]:
-        """(N_present, T, V) array of a series, mapped and not read; (N_present, T, C) of a gridded one."""
+    def array(self, name: str) -> NDArray[Any]:
+        """The array of a series, gridded series or image, mapped and not read; see `DataSource.array`."""
         return self._mapped[name]
 
     def ready_grid(self, name: str) -> NDArray[np.float32]:
         """(N_present, T, C) a gridded series, model-ready, mapped and not read."""
         self._expect(name, self.schema.grids, "gridded series")
         return self._ready_grids[name]
+
+    def picture_times(self, name: str) -> NDArray[np.float32] | None:
+        """(N_present,) times of an image relative to time zero; None when they came without."""
+        self._expect(name, self.schema.images, "image")
+        if f"time_{name}" not in self.index.column_names:
+            return None
+        times = np.asarray(self.index[f"time_{name}"].to_numpy(), dtype=np.float32)
+        return times[self.present[:, self.modalities.index(name)]]
 
     def content(self, name: str) -> pa.Table:
         """Table of N_present rows of a text or tabular modality."""
@@ -156,8 +164,9 @@ class PreparedData(DataSource):
         return np.asarray(self.index[column].to_numpy(), dtype=np.str_)
 
     @cached_property
-    def _mapped(self) -> dict[str, NDArray[np.floating]]:
-        return {name: self._map(name) for name in (*self.schema.series, *self.schema.grids)}
+    def _mapped(self) -> dict[str, NDArray[Any]]:
+        names = (*self.schema.series, *self.schema.grids, *self.schema.images)
+        return {name: self._map(name) for name in names}
 
     @cached_property
     def _ready_grids(self) -> dict[str, NDArray[np.float32]]:

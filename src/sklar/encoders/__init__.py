@@ -16,10 +16,11 @@ from sklar.encoders.series import Recurrent, RecurrentConfig
 from sklar.encoders.tabular import Tabular, TabularConfig
 from sklar.encoders.text import BertText, BertTextConfig
 from sklar.encoders.tokenizer import Tokens, WordPiece
+from sklar.encoders.transformer import SeriesTransformer, SeriesTransformerConfig
 from sklar.encoders.vit import ViTImage, ViTImageConfig
 
 ENCODERS: dict[str, dict[str, type[Backbone]]] = {
-    "series": {"gru": Recurrent, "lstm": Recurrent},
+    "series": {"gru": Recurrent, "lstm": Recurrent, "transformer": SeriesTransformer},
     "image": {"resnet18": ResNetImage, "resnet34": ResNetImage, "resnet50": ResNetImage, "vit": ViTImage},
     "text": {"bert": BertText},
     "table": {"mlp": Tabular},
@@ -43,6 +44,8 @@ __all__ = [
     "ResNetImage",
     "ResNetImageConfig",
     "SeriesShape",
+    "SeriesTransformer",
+    "SeriesTransformerConfig",
     "TableShape",
     "Tabular",
     "TabularConfig",

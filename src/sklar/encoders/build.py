@@ -12,6 +12,7 @@ from sklar.encoders.resnet import ResNetImage, ResNetImageConfig
 from sklar.encoders.series import Recurrent, RecurrentConfig
 from sklar.encoders.tabular import Tabular, TabularConfig
 from sklar.encoders.text import BertText, BertTextConfig
+from sklar.encoders.transformer import SeriesTransformer, SeriesTransformerConfig
 from sklar.encoders.vit import ViTImage, ViTImageConfig
 
 
@@ -51,10 +52,20 @@ class TableShape:
 InputShape = SeriesShape | ImageShape | TextShape | TableShape
 
 
+def _series_kind(value: Any) -> Any:
+    """Settings without a kind are those of a recurrent network, which used to be told apart by ``cell``."""
+    if not isinstance(value, Mapping) or "kind" in value:
+        return value
+    return {"kind": value.get("cell", "gru"), **{key: own for key, own in value.items() if key != "cell"}}
+
+
 def _image_kind(value: Any) -> Any:
     return {"kind": "resnet18", **value} if isinstance(value, Mapping) else value
 
 
+SeriesConfig = Annotated[
+    RecurrentConfig | SeriesTransformerConfig, Field(discriminator="kind"), BeforeValidator(_series_kind)
+]
 ImageConfig = Annotated[
     ResNetImageConfig | ViTImageConfig, Field(discriminator="kind"), BeforeValidator(_image_kind)
 ]
@@ -66,7 +77,7 @@ class EncoderConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dim: int = Field(default=64, ge=2)
-    series: RecurrentConfig = RecurrentConfig()
+    series: SeriesConfig = RecurrentConfig()
     image: ImageConfig = ResNetImageConfig()
     text: BertTextConfig = BertTextConfig()
     table: TabularConfig = TabularConfig()
@@ -84,13 +95,21 @@ def build(
 def _backbone(shape: InputShape, config: EncoderConfig) -> Backbone:
     match shape:
         case SeriesShape():
-            return Recurrent(shape.channels, shape.variables, config.series)
+            return _series(shape, config.series)
         case ImageShape():
             return _image(shape, config.image)
         case TextShape():
             return BertText(shape.tokens, shape.padding, config.text)
         case TableShape():
             return Tabular(shape.numeric, shape.levels, config.table)
+
+
+def _series(shape: SeriesShape, config: RecurrentConfig | SeriesTransformerConfig) -> Backbone:
+    match config:
+        case RecurrentConfig():
+            return Recurrent(shape.channels, shape.variables, config)
+        case SeriesTransformerConfig():
+            return SeriesTransformer(shape.channels, shape.variables, config)
 
 
 def _image(shape: ImageShape, config: ResNetImageConfig | ViTImageConfig) -> Backbone:

@@ -17,7 +17,7 @@ class RecurrentConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    cell: Literal["lstm", "gru"] = "gru"
+    kind: Literal["gru", "lstm"] = "gru"
     hidden: int = Field(default=64, ge=1)
     layers: int = Field(default=1, ge=1)
     summaries: bool = True
@@ -42,17 +42,13 @@ class Recurrent(Backbone):
 
     def __init__(self, channels: int, variables: int, config: RecurrentConfig) -> None:
         super().__init__()
-        cell = nn.LSTM if config.cell == "lstm" else nn.GRU
+        cell = nn.LSTM if config.kind == "lstm" else nn.GRU
         widths = [channels] + [config.hidden] * config.layers
         self.layers = nn.ModuleList(
             cell(before, after, batch_first=True) for before, after in pairwise(widths)
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.summary = (
-            nn.Sequential(nn.Linear(len(STATISTICS) * variables, config.hidden), nn.ReLU())
-            if config.summaries
-            else None
-        )
+        self.summary = summary_layer(variables, config.hidden) if config.summaries else None
         self.widths = tuple(widths[1:])
         self.out_dim = config.hidden * (2 if config.summaries else 1)
         for name, parameter in self.layers.named_parameters():
@@ -134,3 +130,8 @@ def summarise(series: Series) -> Float[Tensor, "b s v"]:
         torch.log1p(count.to(values.dtype)),
     )
     return torch.stack([torch.where(some, s, torch.zeros_like(s)) for s in statistics], 1)
+
+
+def summary_layer(variables: int, hidden: int) -> nn.Sequential:
+    """What turns the flattened statistics of `summarise` into a part of the feature."""
+    return nn.Sequential(nn.Linear(len(STATISTICS) * variables, hidden), nn.ReLU())

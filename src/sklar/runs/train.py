@@ -72,9 +72,10 @@ def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool)
     tokenizers = train_tokenizers(data, settings.encoders, out)
     documents = tokenise(data, tokenizers, settings.encoders)
     inputs = shapes(data.schema, tokenizers)
-    train, valid = (PreparedDataset(data, s, documents, training.censoring) for s in ("train", "valid"))
 
     def load(seed: int) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
+        train = PreparedDataset(data, "train", documents, training.censoring, augment=seed)
+        valid = PreparedDataset(data, "valid", documents, training.censoring)
         return loader(train, training.batch_size, seed=seed, shuffle=True), loader(valid, 512)
 
     members = fit_members(lambda: create(inputs, settings), load, training, out, config.seed, progress)

@@ -8,7 +8,15 @@ import numpy as np
 from sklar.data.loading import Tokens
 from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
-from sklar.encoders import EncoderConfig, InputShape, SeriesShape, TableShape, TextShape, WordPiece
+from sklar.encoders import (
+    EncoderConfig,
+    ImageShape,
+    InputShape,
+    SeriesShape,
+    TableShape,
+    TextShape,
+    WordPiece,
+)
 
 
 def train_tokenizers(data: PreparedData, config: EncoderConfig, folder: Path) -> dict[str, WordPiece]:
@@ -57,6 +65,9 @@ def shapes(schema: Schema, tokenizers: Mapping[str, WordPiece]) -> dict[str, Inp
         elif name in schema.grids:
             grid = schema.grids[name]
             out[name] = SeriesShape(len(grid.columns), len(grid.values))
+        elif name in schema.images:
+            image = schema.images[name]
+            out[name] = ImageShape(image.channels, *image.shape)
         elif name in schema.texts:
             out[name] = TextShape(tokenizers[name].size, tokenizers[name].padding)
         else:

@@ -44,7 +44,7 @@ _BOTH: Mapping[str, Any] = {
     "model": {
         "encoders": {
             "dim": 256,
-            "series": {"cell": "lstm", "hidden": 256, "layers": 2, "summaries": False, "dropout": 0.3},
+            "series": {"kind": "lstm", "hidden": 256, "layers": 2, "summaries": False, "dropout": 0.3},
             # TinyBERT, 4 layers
             "text": {"hidden": 312, "layers": 4, "heads": 12, "intermediate": 1200},
         },

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -16,10 +17,15 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch.nn.functional import adaptive_avg_pool2d
 
+from sklar.data.pixels import to_pixels
 from sklar.data.preprocess import numbers
 from sklar.data.store import PreparedData
 from sklar.evaluation import auroc
+
+FIELDS = 8
+"""Fields along each side of a picture that the references read."""
 
 
 class GradientBoostingConfig(BaseModel):
@@ -109,7 +115,8 @@ class Features:
 
     Series: last, mean, minimum, maximum, first, standard deviation and count of every variable over its
     observed cells, NaN where there is none. Texts: presence of each word or phrase of the training rows.
-    Tables: numbers with NaN for gaps, one indicator per level. And whether each modality is present.
+    Images: mean grey of each field of an 8 x 8 grid over the centre that models see. Tables: numbers with
+    NaN for gaps, one indicator per level. And whether each modality is present.
     """
 
     def __init__(self, data: PreparedData) -> None:
@@ -121,6 +128,7 @@ class Features:
         blocks = [data.present.astype(np.float64)]
         series = (*data.schema.series, *data.schema.grids)
         blocks += [self._spread(name, _summaries(data.raw_series(name))) for name in series]
+        blocks += [self._spread(name, self._fields(name)) for name in data.schema.images]
         blocks += [self._words(name) for name in data.schema.texts]
         blocks += [self._spread(name, self._table(name)) for name in data.schema.tables]
         return np.concatenate(blocks, axis=1)
@@ -130,6 +138,14 @@ class Features:
         out = np.full((len(self._data.ids), own.shape[1]), np.nan)
         out[self._data.present[:, self._data.modalities.index(name)]] = own
         return out
+
+    def _fields(self, name: str) -> NDArray[np.float64]:
+        spec, stored = self._data.schema.images[name], self._data.pictures(name)
+        fields = np.zeros((len(stored), FIELDS**2))
+        for start in range(0, len(stored), 512):  # of a mapped file, no more than this in memory
+            pixels = to_pixels(torch.from_numpy(stored[start : start + 512].copy()), spec).mean(1)
+            fields[start : start + 512] = adaptive_avg_pool2d(pixels, FIELDS).flatten(1).numpy()
+        return fields
 
     def _words(self, name: str) -> NDArray[np.float64]:
         texts = ["; ".join(own) for own in self._data.documents(name)]

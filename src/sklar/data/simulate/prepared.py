@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sklar.data.frame import write
-from sklar.data.schema import Modality, Schema, Tabular, Text, TimeSeries
+from sklar.data.schema import Image, Modality, Schema, Tabular, Text, TimeSeries
 from sklar.data.simulate.scenario import Scenario
 from sklar.data.simulate.simulation import Simulation, simulate
 from sklar.data.simulate.truth import Truth
@@ -19,9 +19,6 @@ from sklar.errors import UserError
 
 TRUTH = "truth.parquet"
 """Beside the prepared files, and none of them: per id the latents and what could be predicted at best."""
-
-KINDS = ("series", "text", "table")
-"""What a prepared folder can hold; images stay in memory."""
 
 
 def write_simulation(
@@ -47,11 +44,6 @@ def write_simulation(
         DataError: A modality is absent in every training row.
     """
     say = progress or (lambda _what, _done: None)
-    if other := [name for name, kind in scenario.kinds.items() if kind not in KINDS]:
-        raise UserError(
-            f"modality {other[0]!r} is of kind {scenario.kinds[other[0]]}, and a prepared folder holds "
-            f"{', '.join(KINDS)}. Leave it out, or use sklar.data.simulate.simulate, which keeps it in memory"
-        )
     if scenario.labels > 1 or scenario.classes > 2:
         raise UserError(
             f"{scenario.labels} labels of {scenario.classes} classes: a prepared folder holds one binary "
@@ -62,6 +54,7 @@ def write_simulation(
     subjects = {"id": ids, "label": pa.array(truth.labels), "split": pa.array(truth.split)}
     series: dict[str, pa.Table] = {}
     texts: dict[str, pa.Table] = {}
+    images: dict[str, pa.Table] = {}
     modalities: dict[str, Modality] = {}
     for index, (name, kind) in enumerate(scenario.kinds.items()):
         has, content = truth.present[:, index], done.inputs[name]
@@ -73,6 +66,10 @@ def write_simulation(
         elif kind == "text":
             modalities[name] = Text()
             texts[name] = pa.table({"id": ids.filter(pa.array(has)), "text": pa.array(content[has])})
+        elif kind == "image":
+            modalities[name] = Image(height=content.shape[2], width=content.shape[3])
+            pixels = pa.FixedSizeListArray.from_arrays(pa.array(content[has].ravel()), content[0].size)
+            images[name] = pa.table({"id": ids.filter(pa.array(has)), "image": pixels})
         else:
             columns = _numbered(name, content.shape[1])
             modalities[name] = Tabular(numeric=columns)
@@ -85,6 +82,7 @@ def write_simulation(
         pa.table(subjects),
         series,
         texts,
+        images,
         split="split",
         name="simulated",
         rules={"synthetic": True, "scenario": scenario.as_dict()},
