@@ -56,8 +56,8 @@ def main() -> int:
     ratio, error = EVERY * slow_s / fast_s, np.abs(fast[..., ::EVERY] - slow).max()
     print(
         f"bootstrap: {ratio:.0f}x faster than a scikit-learn loop ({RESAMPLES} resamples of {ROWS} tied "
-        f"rows, AUROC and AUPR of two models: {fast_s:.2f} s against {EVERY * slow_s:.1f} s), largest difference "
-        f"{error:.1e}, peak memory {gigabytes:.2f} GB"
+        f"rows, AUROC and AUPR of two models: {fast_s:.2f} s against {EVERY * slow_s:.1f} s), largest "
+        f"difference {error:.1e}, peak memory {gigabytes:.2f} GB"
     )
     return int(ratio < FASTER or error > EQUAL or gigabytes > GIGABYTES)
 
