@@ -16,6 +16,9 @@ def train(
     out: Annotated[Path, typer.Option(help="The run folder to make.")],
     seed: Seed = 0,
     censoring: Weighting = Censoring.complete,
+    task: Annotated[str | None, typer.Option(help="The outcome, where the folder holds several.")] = None,
+    modalities: Annotated[str | None, typer.Option(help="Some of them: ehr,cxr. By default all.")] = None,
+    matched: Annotated[bool, typer.Option("--matched", help="Only rows that have all modalities.")] = False,
     preset: Annotated[
         str, typer.Option(help="Where settings start from: default, paper or released (cm2).")
     ] = "default",
@@ -31,8 +34,9 @@ def train(
     from sklar.data.store import PreparedData
     from sklar.training.config import resolve
 
+    view = {"task": task, "modalities": modalities and modalities.split(","), "matched": matched}
     weighting = {"censoring": censoring.value}
-    config = resolve(model, settings or (), seed=seed, preset=preset, training=weighting)
+    config = resolve(model, settings or (), seed=seed, preset=preset, training=weighting, data=view)
     if print_config:
         show(config.to_yaml().rstrip())
         return

@@ -182,4 +182,4 @@ class PreparedData(DataSource):
         return {name: pq.read_table(self.path / f"{name}.parquet") for name in names}
 
     def __reduce__(self) -> tuple[Any, ...]:  # a worker process maps the files itself
-        return PreparedData.open, (self.path,)
+        return PreparedData, (self.path, self.manifest, self.index)

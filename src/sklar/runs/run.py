@@ -96,6 +96,7 @@ class Run:
             DataError: The folder has other modalities.
         """
         model = self.model
+        data = self.config.data.model_copy(update={"matched": False}).of(data)
         if data.schema.modalities != self.schema.modalities:
             raise DataError(
                 f"{data.path} has other modalities than {self.path} was trained on "

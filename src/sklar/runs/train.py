@@ -50,6 +50,7 @@ def train(
         UserError: The folder exists and ``resume`` is not set, or belongs to another configuration or data.
         DataError: A modality is absent in every training row.
     """
+    data = config.data.of(data)
     if enter(config, data, out, resume):
         return Run.open(out)
     started = time.monotonic()

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sklar.data.view import View
 from sklar.errors import UserError, nearest
 from sklar.models import MODELS, CM2Config, LateConfig, MedFuseConfig, SingleConfig, UnifiedConfig
 from sklar.training.presets import merge, preset
@@ -62,6 +63,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: AnyModelConfig
+    data: View = View()
     training: TrainingConfig = TrainingConfig()
     seed: int = 0
     preset: str = "default"
