@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sklar.cli.options import AsJson, Settings
-from sklar.cli.output import progress_bar, show, show_prepared
+from sklar.cli.output import progress_bar, show, show_json, show_prepared
 
 app = typer.Typer(help="Write data whose truth is known.", no_args_is_help=True)
 
@@ -37,3 +37,49 @@ def simulate_scenario(
     show_prepared(data, out, as_json, auroc=references)
     for name, by_rows in () if as_json else references.items():
         show(f"{name:<9} test AUROC " + "   ".join(f"{where} {v:.4f}" for where, v in by_rows.items()))
+
+
+@app.command("hospital")
+def simulate_hospital(
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    stays: Annotated[int, typer.Option(help="ICU stays of the cohort; edge cases come on top.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of everything.")] = 0,
+    edge_cases: Annotated[
+        bool, typer.Option("--edge-cases", help="Add what real tables hold now and then.")
+    ] = False,
+    family: Annotated[str, typer.Option(help="Copula family of the severities.")] = "gaussian",
+    tau: Annotated[float, typer.Option(help="Kendall's tau between severities.")] = 0.4,
+    missing: Annotated[float, typer.Option(help="Rate of absence of images, and of texts.")] = 0.4,
+    mechanism: Annotated[str, typer.Option(help="mcar, mar or mnar.")] = "mcar",
+    prevalence: Annotated[float, typer.Option(help="Share of stays that end in death.")] = 0.25,
+    chart_rows: Annotated[
+        int, typer.Option(help="Rows of CHARTEVENTS per stay, filled up with items of no variable.")
+    ] = 0,
+    image_size: Annotated[int, typer.Option(help="Height of an image in pixels.")] = 128,
+    parquet: Annotated[bool, typer.Option("--parquet", help="Write Parquet instead of csv.gz.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write raw MIMIC-III and MIMIC-IV tables, chest images, reports and notes of patients who never were."""
+    from sklar.mimic.hospital import HospitalPlan, write_hospital
+
+    plan = HospitalPlan(
+        stays=stays, seed=seed, edge_cases=edge_cases, family=family, tau=tau, missing=missing,
+        mechanism=mechanism,  # type: ignore[arg-type]
+        prevalence=prevalence, chart_rows=chart_rows, image_size=image_size,
+        form="parquet" if parquet else "csv.gz",
+    )  # fmt: skip
+    with progress_bar() as progress:
+        summary = write_hospital(out, plan, progress).summary()
+    if as_json:
+        show_json({"out": str(out), **summary})
+        return
+    best = summary["auroc"]
+    alone = ", ".join(f"{name} {value:.3f}" for name, value in best["alone"].items())
+    show(f"best AUROC: all severities {best['complete']:.3f}; one alone: {alone}")
+    for source, about in summary["sources"].items():
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in about["presence"].items())
+        show(
+            f"{source:<10} {about['compat']['stays']:,} stays in the cohort, {about['compat']['deaths']:,} "
+            f"deaths; present: {shares}; best AUROC with what is present {about['auroc']['bayes']:.3f}"
+        )
+    show(f"raw tables, images and texts: {out}")

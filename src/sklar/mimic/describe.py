@@ -75,11 +75,12 @@ def describe(
     *,
     lists: Lists | None,
     restricted: bool | None,
+    synthetic: bool,
     engine: str,
     configuration: str,
 ) -> Manifest:
     """The manifest, but for the hashes of files that are not written yet."""
-    version = version_of(layout, stays.num_rows)
+    version = "simulated" if synthetic else version_of(layout, stays.num_rows)
     measured = pc.is_in(stays["stay_id"].cast(pa.string()), value_set=index["id"].combine_chunks())
     steps = _attrition(stays, rules, np.asarray(measured.to_numpy(), dtype=bool))
     counts = {"all": _count(index)}
@@ -88,6 +89,7 @@ def describe(
         "source": layout.source,
         "version": version,
         "engine": engine,
+        "synthetic": synthetic,
         **{f"rule_{name}": value for name, value in rules.as_dict().items()},
     }
     if lists is None:
@@ -111,7 +113,7 @@ def describe(
         configuration=configuration,
         hash="",
         rules=about,
-        notes=_notes(rules, tasks),
+        notes=_notes(rules, tasks, synthetic),
         restricted="demo" not in version if restricted is None else restricted,
         seed=None,
         tasks=tuple(tasks),
@@ -140,8 +142,9 @@ def _sum(labels: pa.ChunkedArray) -> int:
     return int(pc.sum(labels).as_py() or 0)
 
 
-def _notes(rules: Rules, tasks: Sequence[str]) -> tuple[str, ...]:
-    notes = ["Stays with a transfer between units, and stays shorter than 48 hours, are left out."]
+def _notes(rules: Rules, tasks: Sequence[str], synthetic: bool) -> tuple[str, ...]:
+    notes = ["Simulated tables: no patient is behind any row."] if synthetic else []
+    notes.append("Stays with a transfer between units, and stays shorter than 48 hours, are left out.")
     if "readm" in tasks and rules.readmission == "cohort":
         notes.append(
             "Most positives of readm are deaths in hospital, as in the published benchmark; judge it without "

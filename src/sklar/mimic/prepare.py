@@ -30,6 +30,7 @@ from sklar.mimic.open import open_engine
 from sklar.mimic.rules import Rules, resolve
 from sklar.mimic.splits import Lists, read_lists, split
 from sklar.mimic.steps import Steps, fingerprint
+from sklar.mimic.synthetic import is_synthetic
 from sklar.mimic.variables import STEPS, grid
 
 BYTES_PER_STAY = STEPS * 76 * 12 + 30_000
@@ -46,6 +47,7 @@ class Options:
         rules: How the tables are read.
         lists: Published splits, or None for the hash.
         restricted: Whether the result may not leave the machine; None asks the version: demos are open.
+        synthetic: Whether the raw tables are simulated.
     """
 
     layout: Layout
@@ -53,6 +55,7 @@ class Options:
     rules: Rules
     lists: Lists | None
     restricted: bool | None
+    synthetic: bool
 
     def as_dict(self) -> dict[str, Any]:
         """For a fingerprint."""
@@ -64,6 +67,7 @@ class Options:
             "rules": self.rules.as_dict(),
             "lists": None if self.lists is None else self.lists.about,
             "restricted": self.restricted,
+            "synthetic": self.synthetic,
         }
 
 
@@ -99,7 +103,8 @@ def prepare(
         valid_list: Published list of validation patients. Without lists patients are split by a hash.
         memory_limit: Of the embedded engine ("4GB"); what does not fit spills to disk.
         threads: Of the embedded engine; all cores by default.
-        restricted: True when the data may not leave the machine; None: everything but the public demos.
+        restricted: True when the data may not leave the machine; None: everything but the
+            public demos and simulated tables.
         progress: Called with a stage and the fraction done.
 
     Returns:
@@ -110,9 +115,10 @@ def prepare(
         DataError: A table is missing, unreadable or breaks its contract; finished tables are kept.
     """
     layout = layout_of(source)
-    options = Options(
-        layout, _tasks(tasks), resolve(rules), _lists(test_list, valid_list, layout), restricted
-    )
+    synthetic = is_synthetic(Path(raw))
+    restricted = False if synthetic and restricted is None else restricted
+    lists = _lists(test_list, valid_list, layout)
+    options = Options(layout, _tasks(tasks), resolve(rules), lists, restricted, synthetic)
     target = Path(out)
     say = progress or _silent
     say("looking at the raw tables", 0.0)
@@ -163,8 +169,8 @@ def _make(
     index = index_table(own, parts, options.tasks)
     manifest = describe(
         schema, index, stays, statistics, records, options.layout, options.rules, options.tasks,
-        lists=options.lists, restricted=options.restricted, engine=reader.name,
-        configuration=configuration,
+        lists=options.lists, restricted=options.restricted, synthetic=options.synthetic,
+        engine=reader.name, configuration=configuration,
     )  # fmt: skip
     say("writing", 0.97)
     contents = {"index": index, "stays": stays_table(own), "cells": cells}
