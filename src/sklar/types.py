@@ -4,7 +4,7 @@ Missing is a mask: a batch carries ``present`` (B, M), and the content of an abs
 whatever the collate function put there. Nothing downstream may depend on it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -149,6 +149,13 @@ class Batch:
         """(B,) whether the modality ``name`` was observed."""
         return self.present[:, self.modalities.index(name)]
 
+    def only(self, names: Sequence[str]) -> "Batch":
+        """The batch with some of its modalities, in the order of ``names``."""
+        columns = [self.modalities.index(name) for name in names]
+        return replace(
+            self, inputs={name: self.inputs[name] for name in names}, present=self.present[:, columns]
+        )
+
     def rows(self, index: Tensor) -> "Batch":
         """The rows that ``index`` selects."""
         return self._map(lambda tensor: tensor[index], lambda item: item.rows(index))
@@ -209,6 +216,7 @@ class Output:
         penalties: Named scalar losses, already weighted and masked.
         samples: Where a row was completed several times, the predictions that the task loss averages over;
             otherwise it is that of ``logits``.
+        attention: (B, K, T) weights of T tokens in the prediction of each output, for models that have such.
     """
 
     logits: Float[Tensor, "b k"]
@@ -216,6 +224,7 @@ class Output:
     heads: Mapping[str, Head]
     penalties: Mapping[str, Float[Tensor, ""]]
     samples: Samples | None = None
+    attention: Float[Tensor, "b k t"] | None = None
 
 
 @dataclass(frozen=True)

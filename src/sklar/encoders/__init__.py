@@ -1,6 +1,6 @@
 """Encoders: one backbone per modality, and the bank that walks them together."""
 
-from sklar.encoders.bank import Encoded, Encoders, Exchange
+from sklar.encoders.bank import Absent, Encoded, Encoders, Exchange, require
 from sklar.encoders.base import Backbone, Feature
 from sklar.encoders.build import (
     EncoderConfig,
@@ -9,8 +9,10 @@ from sklar.encoders.build import (
     SeriesShape,
     TableShape,
     TextShape,
+    backbones,
     build,
 )
+from sklar.encoders.fork import Fork
 from sklar.encoders.resnet import ResNetImage, ResNetImageConfig
 from sklar.encoders.series import Recurrent, RecurrentConfig
 from sklar.encoders.tabular import Tabular, TabularConfig
@@ -29,6 +31,7 @@ ENCODERS: dict[str, dict[str, type[Backbone]]] = {
 
 __all__ = [
     "ENCODERS",
+    "Absent",
     "Backbone",
     "BertText",
     "BertTextConfig",
@@ -37,6 +40,7 @@ __all__ = [
     "Encoders",
     "Exchange",
     "Feature",
+    "Fork",
     "ImageShape",
     "InputShape",
     "Recurrent",
@@ -54,5 +58,7 @@ __all__ = [
     "ViTImage",
     "ViTImageConfig",
     "WordPiece",
+    "backbones",
     "build",
+    "require",
 ]

@@ -5,12 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, final
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sklar.encoders.base import Backbone, Feature
 from sklar.types import Batch
+
+Absent = Literal["skip", "zero_input"]
+"""Whether backbones run on present rows only, or on all with zeros for the absent ones."""
+
+Projection = Literal["always", "where_needed", "never"]
+"""Which pooled vectors go through a linear map into the latent space."""
 
 
 class Exchange(nn.Module, ABC):
@@ -33,8 +38,8 @@ class Encoded:
 
     Attributes:
         features: Per modality the output of the last stage; modalities without a present row lack.
-        pooled: Per modality (B, out_dim); zeros for absent rows.
-        latents: Per modality (B, d); zeros for absent rows.
+        pooled: Per pooled modality (B, out_dim); zeros for absent rows under ``absent="skip"``.
+        latents: Per pooled modality (B, width), see `Encoders.widths`; zeros for absent rows.
         present: (B, M).
     """
 
@@ -56,15 +61,41 @@ class Encoders(nn.Module):
         backbones: One per modality; their order is the order of the modalities.
         dim: d, the latent width.
         absent: What happens to absent rows.
+        projection: A linear map into d dimensions "always", only "where_needed" (a backbone of another
+            width), or "never": then latents are as wide as their backbones.
+        stops: Modalities that are walked so many stages and not pooled; what would follow is removed.
+
+    Attributes:
+        widths: Width of the latents of each pooled modality.
     """
 
     def __init__(
-        self, backbones: Mapping[str, Backbone], dim: int, absent: Literal["skip", "zero_input"] = "skip"
+        self,
+        backbones: Mapping[str, Backbone],
+        dim: int,
+        absent: Absent = "skip",
+        projection: Projection = "always",
+        stops: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.modalities = tuple(backbones)
         self.backbones = nn.ModuleDict(dict(backbones))
-        self.projections = nn.ModuleDict({name: nn.Linear(b.out_dim, dim) for name, b in backbones.items()})
+        self.stops = {name: len(backbone.widths) for name, backbone in backbones.items()} | dict(stops or {})
+        for name, stage in (stops or {}).items():
+            backbones[name].stop(stage)
+        pooled = {name: b.out_dim for name, b in backbones.items() if name not in (stops or {})}
+        projected = {
+            name: width
+            for name, width in pooled.items()
+            if projection == "always" or (projection == "where_needed" and width != dim)
+        }
+        self.projections = nn.ModuleDict(
+            {
+                name: nn.Linear(width, dim) if name in projected else nn.Identity()
+                for name, width in pooled.items()
+            }
+        )
+        self.widths = {name: dim if name in projected else width for name, width in pooled.items()}
         self.dim = dim
         self.absent = absent
 
@@ -74,11 +105,7 @@ class Encoders(nn.Module):
 
     def forward(self, batch: Batch, exchanges: Sequence[Exchange] = ()) -> Encoded:
         """Walk all backbones to the end, stopping for each exchange at its stages."""
-        if batch.modalities != self.modalities:
-            raise ValueError(
-                f"the batch has modalities {', '.join(batch.modalities)}; this model was built for "
-                f"{', '.join(self.modalities)}, in that order"
-            )
+        require(batch, self.modalities)
         features = {name: f for name in self.modalities if (f := self._start(batch, name)) is not None}
         done = dict.fromkeys(features, 0)
 
@@ -92,13 +119,13 @@ class Encoders(nn.Module):
                 advance(name, exchange.at[name])
             features.update(exchange({name: features[name] for name in here}, batch.present))
         for name in features:
-            advance(name, len(self.backbone(name).widths))
+            advance(name, self.stops[name])
 
-        pooled = {name: self._pool(batch, features, name) for name in self.modalities}
+        pooled = {name: self._pool(batch, features, name) for name in self.projections}
         latents = {
-            # the projection's bias must not make absent rows non-zero
-            name: self.projections[name](pooled[name]) * batch.has(name).unsqueeze(1)
-            for name in self.modalities
+            # neither the projection's bias nor a blank input must make absent rows non-zero
+            name: project(pooled[name]) * batch.has(name).unsqueeze(1)
+            for name, project in self.projections.items()
         }
         return Encoded(features, pooled, latents, batch.present)
 
@@ -114,6 +141,18 @@ class Encoders(nn.Module):
     def _pool(self, batch: Batch, features: Mapping[str, Feature], name: str) -> Tensor:
         backbone = self.backbone(name)
         if name not in features:
-            weight = cast(nn.Linear, self.projections[name]).weight
-            return torch.zeros(len(batch), backbone.out_dim, device=weight.device, dtype=weight.dtype)
+            return next(self.parameters()).new_zeros(len(batch), backbone.out_dim)
         return backbone.pool(features[name])
+
+
+def require(batch: Batch, modalities: tuple[str, ...]) -> None:
+    """Check that a batch has the modalities that a model was built for.
+
+    Raises:
+        ValueError: Others, or another order.
+    """
+    if batch.modalities != modalities:
+        raise ValueError(
+            f"the batch has modalities {', '.join(batch.modalities)}; this model was built for "
+            f"{', '.join(modalities)}, in that order"
+        )

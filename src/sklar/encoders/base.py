@@ -5,6 +5,7 @@ A backbone is walked stage by stage, so that models which exchange information h
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
@@ -13,6 +14,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sklar.types import Input
+
+Place = Literal["early", "late", "fork", "tokens"]
+"""A named number of stages, see `Backbone.tap`."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,13 @@ class Backbone(nn.Module, ABC):
         widths: Channels after each stage.
         out_dim: Width of the pooled vector.
         frozen: Names of the parts that do not learn.
+        timed: Whether the tokens at ``tap("tokens")`` are what `Input.times` are the times of.
     """
 
     widths: tuple[int, ...]
     out_dim: int
     frozen: tuple[str, ...] = ()
+    timed: bool = False
 
     @abstractmethod
     def start(self, item: Input, rows: Int[Tensor, " n"] | None) -> Feature:
@@ -90,15 +96,35 @@ class Backbone(nn.Module, ABC):
     def pool(self, feature: Feature) -> Float[Tensor, "b out"]:
         """(B, out_dim) from the output of the last stage; zeros for absent rows."""
 
+    @abstractmethod
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the submodules and parameters that `start`, each stage and `pool` use, in that order."""
+
     def advance(self, feature: Feature, start: int, stop: int) -> Feature:
         """Run the stages ``start`` to ``stop - 1``."""
         for stage in range(start, stop):
             feature = self.step(stage, feature)
         return feature
 
-    def tap(self, where: Literal["early", "late"]) -> int:
-        """How many stages have run at a named place: after the first, or after the last but one."""
-        return 1 if where == "early" else max(len(self.widths) - 1, 1)
+    def tap(self, where: Place) -> int:
+        """How many stages have run at a named place.
+
+        "early" is after the first, "late" and "tokens" after the last, "fork" before the last. A backbone
+        that means something else by them overrides this.
+        """
+        stages = len(self.widths)
+        return {"early": 1, "late": stages, "tokens": stages, "fork": stages - 1}[where]
+
+    def drop(self, parts: Iterable[int]) -> None:
+        """Remove entries of `parts` that will never run, so that no parameter is registered in vain."""
+        names = self.parts()
+        for name in (name for part in parts for name in names[part]):
+            owner, _, leaf = name.rpartition(".")
+            setattr(self.get_submodule(owner), leaf, None)
+
+    def stop(self, stage: int) -> None:
+        """Remove what only later stages and `pool` use: the feature after ``stage`` stages is the result."""
+        self.drop(range(stage + 1, len(self.widths) + 2))
 
     def freeze(self, *parts: str) -> None:
         """Keep the named parts as they are: no gradients, no dropout, no new batch statistics."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from sklar.encoders.bank import Encoders
+from sklar.encoders.bank import Absent, Encoders
 from sklar.encoders.base import Backbone
 from sklar.encoders.resnet import ResNetImage, ResNetImageConfig
 from sklar.encoders.series import Recurrent, RecurrentConfig
@@ -72,24 +72,31 @@ ImageConfig = Annotated[
 
 
 class EncoderConfig(BaseModel):
-    """Settings of the encoders: one section per kind of input, shared by modalities of that kind."""
+    """Settings of the encoders: one section per kind of input, shared by modalities of that kind.
+
+    Attributes:
+        dim: Width of the latents that all modalities are mapped into, for models that have such.
+        projection: Map every modality linearly, or only those whose backbone has another width.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dim: int = Field(default=64, ge=2)
+    projection: Literal["always", "where_needed"] = "always"
     series: SeriesConfig = RecurrentConfig()
     image: ImageConfig = ResNetImageConfig()
     text: BertTextConfig = BertTextConfig()
     table: TabularConfig = TabularConfig()
 
 
-def build(
-    shapes: Mapping[str, InputShape],
-    config: EncoderConfig,
-    absent: Literal["skip", "zero_input"] = "skip",
-) -> Encoders:
+def build(shapes: Mapping[str, InputShape], config: EncoderConfig, absent: Absent = "skip") -> Encoders:
     """The encoder bank for modalities of the given shapes, in their order."""
-    return Encoders({name: _backbone(shape, config) for name, shape in shapes.items()}, config.dim, absent)
+    return Encoders(backbones(shapes, config), config.dim, absent, config.projection)
+
+
+def backbones(shapes: Mapping[str, InputShape], config: EncoderConfig) -> dict[str, Backbone]:
+    """A backbone per modality, with weights of its own."""
+    return {name: _backbone(shape, config) for name, shape in shapes.items()}
 
 
 def _backbone(shape: InputShape, config: EncoderConfig) -> Backbone:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ResNetConfig, ResNetModel
 
-from sklar.encoders.base import Backbone, Feature
+from sklar.encoders.base import Backbone, Feature, Place
 from sklar.types import Image, Input
 
 Four = tuple[int, int, int, int]
@@ -99,6 +99,14 @@ class ResNetImage(Backbone):
     def step(self, stage: int, feature: Feature) -> Feature:
         run = self.network.embedder if stage == 0 else self.network.encoder.stages[stage - 1]
         return Feature(run(feature.x), None, feature.rows, feature.batch)
+
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        stages = (f"network.encoder.stages.{k}" for k in range(len(self.widths) - 1))
+        return (), ("network.embedder",), *((name,) for name in stages), ()
+
+    def tap(self, where: Place) -> int:
+        """A fork shares the stem only, as published (Yao et al. 2024)."""
+        return 1 if where == "fork" else super().tap(where)
 
     def pool(self, feature: Feature) -> Float[Tensor, "b out"]:
         return feature.scatter(self.dropout(feature.x.mean((2, 3))))

@@ -40,6 +40,8 @@ class Recurrent(Backbone):
         config: Settings.
     """
 
+    timed = True
+
     def __init__(self, channels: int, variables: int, config: RecurrentConfig) -> None:
         super().__init__()
         cell = nn.LSTM if config.kind == "lstm" else nn.GRU
@@ -70,6 +72,9 @@ class Recurrent(Backbone):
     def step(self, stage: int, feature: Feature) -> Feature:
         states, _ = self.layers[stage](feature.x)
         return Feature(states, feature.valid, feature.rows, feature.batch, feature.context)
+
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        return (), *((f"layers.{k}",) for k in range(len(self.layers))), ("summary",)
 
     def pool(self, feature: Feature) -> Float[Tensor, "b out"]:
         steps = feature.x.shape[1]

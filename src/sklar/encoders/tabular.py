@@ -65,5 +65,8 @@ class Tabular(Backbone):
     def step(self, stage: int, feature: Feature) -> Feature:
         return Feature(self.stages[stage](feature.x), None, feature.rows, feature.batch)
 
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        return ("embeddings",), ("stages.0",), ("stages.1",), ()
+
     def pool(self, feature: Feature) -> Float[Tensor, "b out"]:
         return feature.scatter(feature.x.squeeze(1))

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from sklar.encoders.base import Backbone, Feature
+from sklar.encoders.base import Backbone, Feature, Place
 from sklar.types import Documents, Input
 
 
@@ -52,6 +52,8 @@ class BertText(Backbone):
         config: Settings.
     """
 
+    timed = True
+
     def __init__(self, tokens: int, padding: int, config: BertTextConfig) -> None:
         super().__init__()
         self.bert = BertModel(
@@ -81,7 +83,10 @@ class BertText(Backbone):
             documents = documents.rows(rows)
         valid = documents.valid
         attention = documents.attention[valid]
-        length = int(attention.sum(1).amax()) if len(attention) else 1  # longest document of the batch
+        if not len(attention):  # no row has a document
+            nothing = next(self.bert.parameters()).new_zeros(*valid.shape, self.widths[0])
+            return Feature(nothing, valid, rows, batch)
+        length = int(attention.sum(1).amax())  # longest document of the batch
         # lists of diagnoses repeat themselves: each distinct document is encoded once
         words = torch.cat([documents.ids[valid][:, :length], attention[:, :length].long()], 1)
         distinct, member = torch.unique(words, dim=0, return_inverse=True)
@@ -98,6 +103,13 @@ class BertText(Backbone):
         valid = cast(Tensor, feature.valid).unsqueeze(-1)
         mean = (feature.x * valid).sum(1, keepdim=True) / valid.sum(1, keepdim=True).clamp(min=1)
         return Feature(self.project(mean), None, feature.rows, feature.batch)
+
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        return ("bert",), (), ("project",), ()
+
+    def tap(self, where: Place) -> int:
+        """One token per document before the mean; nothing that a fork could share without the words."""
+        return {"fork": 0, "tokens": 1}.get(where, super().tap(where))
 
     def pool(self, feature: Feature) -> Float[Tensor, "b out"]:
         return feature.scatter(feature.x.squeeze(1))

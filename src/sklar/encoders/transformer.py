@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from sklar.encoders.base import Backbone, Feature
+from sklar.encoders.base import Backbone, Feature, Place
 from sklar.encoders.series import summarise, summary_layer
 from sklar.types import Input, Series
 
@@ -52,6 +52,8 @@ class SeriesTransformer(Backbone):
         The series encoder of Yao et al. (2024), DrFuse, without its fork into two branches.
     """
 
+    timed = True
+
     def __init__(self, channels: int, variables: int, config: SeriesTransformerConfig) -> None:
         super().__init__()
         self.embed = nn.Linear(channels, config.hidden)
@@ -91,7 +93,10 @@ class SeriesTransformer(Backbone):
             x = self.layers[stage - 1](feature.x, src_key_padding_mask=hidden)
         return Feature(x, feature.valid, feature.rows, feature.batch, feature.context)
 
-    def tap(self, where: Literal["early", "late"]) -> int:
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        return (), ("embed", "positions"), *((f"layers.{k}",) for k in range(len(self.layers))), ("summary",)
+
+    def tap(self, where: Place) -> int:
         """The embedding has not looked at other steps yet: "early" is after the first layer."""
         return 2 if where == "early" else super().tap(where)
 

@@ -115,6 +115,12 @@ class ViTImage(Backbone):
             x = self.network.layernorm(x)
         return Feature(x, None, feature.rows, feature.batch)
 
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        blocks = next(n for n, m in self.network.named_modules() if isinstance(m, nn.ModuleList))
+        groups = [tuple(f"network.{blocks}.{layer}" for layer in group) for group in self.groups]
+        groups[-1] = (*groups[-1], "network.layernorm")
+        return (), ("network.embeddings",), *groups, ()
+
     def pool(self, feature: Feature) -> Float[Tensor, "b out"]:
         return feature.scatter(self.dropout(feature.x[:, 0]))
 
