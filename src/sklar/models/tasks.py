@@ -22,10 +22,13 @@ class Task:
         loss: (logits (B, K), target, weight (B,) or None, rows (B,) or None) to a scalar. A NaN target is
             unlabelled; the mean is over labelled entries, weighted; zero, with a graph, without any.
         probability: Logits (..., K) to probabilities.
+        entries: (logits (B, K), target) to the losses whose mean ``loss`` is, (B, K) or (B, 1), and which of
+            them are labelled.
     """
 
     loss: Loss
     probability: Callable[[Tensor], Tensor]
+    entries: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def masked_bce(
@@ -35,18 +38,7 @@ def masked_bce(
     rows: Bool[Tensor, " b"] | None = None,
 ) -> Float[Tensor, ""]:
     """Weighted mean binary cross-entropy over labelled entries; zero, with a graph, when there is none."""
-    target = target.reshape(logits.shape)
-    known = ~target.isnan()
-    if rows is not None:
-        known = known & rows.unsqueeze(1)
-    share = known.to(logits.dtype)
-    if weight is not None:
-        share = share * weight.unsqueeze(1)
-    wanted = torch.where(known, target, 0.0)
-    # the weights of stratified draws carry a gradient, which the weight argument would refuse
-    loss = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    total = share.sum()
-    return (loss * share).sum() / torch.where(total > 0, total, 1.0)
+    return _mean(*_bce(logits, target), weight, rows)
 
 
 def masked_cross_entropy(
@@ -58,8 +50,34 @@ def masked_cross_entropy(
     """Weighted mean cross-entropy over labelled rows; classes count from 0.
 
     Raises:
-        ValueError: A class that is no whole number from 0 to K - 1.
+        ValueError: Not one class per row, or a class that is no whole number from 0 to K - 1.
     """
+    return _mean(*_cross_entropy(logits, target), weight, rows)
+
+
+def _mean(loss: Tensor, known: Tensor, weight: Tensor | None, rows: Tensor | None) -> Tensor:
+    if rows is not None:
+        known = known & rows.unsqueeze(1)
+    share = known.to(loss.dtype)
+    if weight is not None:
+        share = share * weight.unsqueeze(1)
+    # the weights of stratified draws carry a gradient, which the losses' own weight argument would refuse
+    total = share.sum()
+    return (loss * share).sum() / torch.where(total > 0, total, 1.0)
+
+
+def _bce(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    if target.numel() != logits.numel() or len(target) != len(logits):
+        raise _unfit(logits, target, f"{tuple(logits.shape)}, one label per output")
+    target = target.reshape(logits.shape)
+    known = ~target.isnan()
+    wanted = torch.where(known, target, 0.0)
+    return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none"), known
+
+
+def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    if target.shape != logits.shape[:1]:
+        raise _unfit(logits, target, f"({len(logits)},), one class per row")
     known = ~target.isnan()
     label = torch.where(known, target, 0.0)
     if bool(((label < 0) | (label >= logits.shape[1]) | (label != label.floor())).any()):
@@ -67,12 +85,15 @@ def masked_cross_entropy(
             f"a class is a whole number from 0 to {logits.shape[1] - 1}; targets reach from "
             f"{float(label.min()):g} to {float(label.max()):g}: a model needs as many outputs as classes"
         )
-    share = (known if rows is None else known & rows).to(logits.dtype)
-    if weight is not None:
-        share = share * weight
     loss = functional.cross_entropy(logits, label.long(), reduction="none")
-    total = share.sum()
-    return (loss * share).sum() / torch.where(total > 0, total, 1.0)
+    return loss.unsqueeze(1), known.unsqueeze(1)
+
+
+def _unfit(logits: Tensor, target: Tensor, wanted: str) -> ValueError:
+    return ValueError(
+        f"the target has shape {tuple(target.shape)} for logits of shape {tuple(logits.shape)}; it must be "
+        f"{wanted}: build the model with as many outputs as the data have, or choose another task"
+    )
 
 
 def _softmax(logits: Tensor) -> Tensor:
@@ -80,8 +101,8 @@ def _softmax(logits: Tensor) -> Tensor:
 
 
 TASKS: dict[str, Task] = {
-    "binary": Task(masked_bce, torch.sigmoid),
-    "multilabel": Task(masked_bce, torch.sigmoid),
-    "multiclass": Task(masked_cross_entropy, _softmax),
+    "binary": Task(masked_bce, torch.sigmoid, _bce),
+    "multilabel": Task(masked_bce, torch.sigmoid, _bce),
+    "multiclass": Task(masked_cross_entropy, _softmax, _cross_entropy),
 }
 """Every kind of target by name: one event; several that may occur together; one of several classes."""
