@@ -9,8 +9,22 @@ from torch import Generator
 from torch.nn import functional
 
 from batches import ALL, SHAPES, SOME, TINY, some_batch, with_noise_in_absent
+from sklar.encoders import Backbone
 from sklar.errors import UserError
 from sklar.models import MODELS, CM2Config, FusionModel, ModelConfig, TaskName, create
+
+SMALL: dict[str, dict[str, Any]] = {
+    "interleaved": {"dim": 8, "heads": 2, "layers": 2, "embedding": 4, "time_heads": 2, "queries": 4},
+    "lsmt": {
+        "perceiver": {"latents": 3, "width": 4, "depth": 2, "cross_width": 4, "heads": 2, "head_width": 2},
+        "width": 6,
+        "heads": 2,
+        "head_width": 3,
+        "mlp": 6,
+        "layers": 2,
+    },
+}
+"""Sizes of models whose own default is the published one."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "cm2-gaussian": {"name": "cm2"},
@@ -35,15 +49,32 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cm2-mean-skip": {"name": "cm2", "imputation": "skip", "fusion": {"kind": "mean"}},
     "cm2-attention": {"name": "cm2", "fusion": {"kind": "attention"}},
     "cm2-attention-skip": {"name": "cm2", "imputation": "skip", "fusion": {"kind": "attention"}},
+    "daft": {"name": "daft"},
+    "daft-original": {"name": "daft", "target": "table", "place": "late", "residual": True},
+    "daft-every-stage": {"name": "daft", "after": "every", "activation": "tanh"},
+    "daft-skip": {"name": "daft", "absent": "skip", "activation": "sigmoid"},
+    "drfuse": {"name": "drfuse"},
+    "drfuse-bernoulli": {"name": "drfuse", "jsd": "bernoulli", "hub": "table"},
+    "interleaved": {"name": "interleaved", **SMALL["interleaved"]},
+    "interleaved-step": {"name": "interleaved", **SMALL["interleaved"], "gate": "step"},
+    "interleaved-feature": {"name": "interleaved", **SMALL["interleaved"], "gate": "feature"},
+    "interleaved-backbone": {"name": "interleaved", **SMALL["interleaved"], "series": "backbone"},
     "late": {"name": "late"},
+    "lsmt": {"name": "lsmt", **SMALL["lsmt"]},
+    "lsmt-backbone": {"name": "lsmt", **SMALL["lsmt"], "series": "backbone"},
     "medfuse": {"name": "medfuse"},
     "medfuse-learned": {"name": "medfuse", "missing": "learned"},
+    "mmtm": {"name": "mmtm"},
+    "mmtm-every-stage": {"name": "mmtm", "after": "every", "gain": 2, "hub": "notes"},
+    "mmtm-first-stage": {"name": "mmtm", "after": 1, "head_weight": 0},
+    "mmtm-skip": {"name": "mmtm", "absent": "skip"},
     "single-labs": {"name": "single", "modality": "labs"},
     "single-notes": {"name": "single", "modality": "notes"},
     "single-table": {"name": "single", "modality": "table"},
     "unified": {"name": "unified"},
     "unified-no-heads": {"name": "unified", "head_weight": 0},
 }
+"""Every model, and every option that changes what it computes."""
 
 
 def make(case: str, outputs: int = 1, task: TaskName = "binary", seed: int = 0) -> FusionModel:
@@ -94,8 +125,9 @@ def test_every_parameter_gets_a_finite_gradient(case: str) -> None:
 def test_the_logits_alone_reach_every_encoder(case: str) -> None:
     model = make(case).eval()
     model(some_batch(ALL)).logits.square().sum().backward()
-    for name, backbone in model.encoders.backbones.items():
-        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters()), name
+    for name, module in model.named_modules():
+        if isinstance(module, Backbone):
+            assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters()), name
 
 
 @every_model

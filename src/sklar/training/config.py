@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sklar.data.view import View
 from sklar.errors import UserError, nearest
-from sklar.models import MODELS, CM2Config, LateConfig, MedFuseConfig, SingleConfig, UnifiedConfig
+from sklar.models import MODELS, AnyConfig
 from sklar.training.presets import merge, preset
 from sklar.training.reference import REFERENCES, GradientBoostingConfig, LogisticRegressionConfig
 
@@ -46,14 +46,7 @@ class TrainingConfig(BaseModel):
 
 
 AnyModelConfig = Annotated[
-    CM2Config
-    | LateConfig
-    | MedFuseConfig
-    | SingleConfig
-    | UnifiedConfig
-    | GradientBoostingConfig
-    | LogisticRegressionConfig,
-    Field(discriminator="name"),
+    AnyConfig | GradientBoostingConfig | LogisticRegressionConfig, Field(discriminator="name")
 ]
 
 

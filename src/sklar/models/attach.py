@@ -1,0 +1,55 @@
+"""Where a block attaches that lets one modality, the hub, and each of the others modulate each other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sklar.encoders import Backbone
+from sklar.errors import UserError, nearest
+
+After = Literal["last", "every"] | Annotated[int, Field(ge=1)]
+"""After which stages of a backbone: the last, every one, or that many."""
+
+
+def hub_and_others(
+    names: Sequence[str], hub: str | None, model: str, field: str
+) -> tuple[str, tuple[str, ...]]:
+    """The modality that exchanges with all others (the first, unless named), and those others in order.
+
+    Raises:
+        UserError: There is no such modality, or none beside it.
+    """
+    if len(names) < 2:
+        raise UserError(
+            f"{model} fuses two modalities or more, the data have {len(names)} ({', '.join(names)}): "
+            "train the model 'single' with model.modality, or add a modality to the schema"
+        )
+    if hub is not None and hub not in names:
+        raise UserError(f"{field} is {hub!r}; name one of {', '.join(names)}{nearest(hub, names)}")
+    chosen = hub or names[0]
+    return chosen, tuple(name for name in names if name != chosen)
+
+
+def stages(backbone: Backbone, after: After, name: str) -> tuple[int, ...]:
+    """The numbers of stages after which a modality takes part.
+
+    Raises:
+        UserError: Its backbone has fewer stages.
+    """
+    last = len(backbone.widths)
+    if after == "last":
+        return (last,)
+    if after == "every":
+        return tuple(range(1, last + 1))
+    if after > last:
+        raise UserError(
+            f"model.after is {after}, but the backbone of {name!r} has {last} stages: choose from 1 to "
+            f"{last}, 'last' or 'every'"
+        )
+    return (after,)
+
+
+def widths(backbones: Mapping[str, Backbone], at: Mapping[str, int]) -> dict[str, int]:
+    """Channels of each modality where it takes part."""
+    return {name: backbones[name].widths[stage - 1] for name, stage in at.items()}
