@@ -17,14 +17,19 @@ from sklar.evaluation.calibration import (
 from sklar.evaluation.catalogue import METRICS
 from sklar.evaluation.checks import EvaluationError, check_disjoint, match_rows
 from sklar.evaluation.comparison import Comparison, compare, contrast
+from sklar.evaluation.coverage import Coverage, interval_coverage
 from sklar.evaluation.curves import Curve, precision_recall_curve, roc_curve
 from sklar.evaluation.delong import auroc_covariance, delong, delong_interval
 from sklar.evaluation.draws import FEWEST, by_outcome, resample_weights, too_few
 from sklar.evaluation.estimate import Estimate
+from sklar.evaluation.hiding import hide
 from sklar.evaluation.metric import Metric
 from sklar.evaluation.metrics import auroc, average_precision, brier, log_loss
 from sklar.evaluation.outcomes import Macro, Micro, multiclass_brier, multiclass_log_loss, one_vs_rest
 from sklar.evaluation.resampled import Ranking, Resampled, resample
+from sklar.evaluation.shapley import coalitions, modality_shapley, shapley
+from sklar.evaluation.stress import RATES, StressCurve, stress_curve
+from sklar.evaluation.subgroups import Subgroup, by_pattern, by_subgroup, withheld
 from sklar.evaluation.testing import TTest, holm, replicate_t_test
 from sklar.evaluation.thresholds import (
     NPV,
@@ -43,7 +48,9 @@ __all__ = [
     "METRICS",
     "NPV",
     "PPV",
+    "RATES",
     "Comparison",
+    "Coverage",
     "Curve",
     "Estimate",
     "EvaluationError",
@@ -56,6 +63,8 @@ __all__ = [
     "Resampled",
     "Sensitivity",
     "Specificity",
+    "StressCurve",
+    "Subgroup",
     "TTest",
     "Thresholds",
     "at_thresholds",
@@ -65,18 +74,24 @@ __all__ = [
     "bootstrap",
     "brier",
     "by_outcome",
+    "by_pattern",
+    "by_subgroup",
     "calibration_intercept",
     "calibration_slope",
     "check_disjoint",
+    "coalitions",
     "compare",
     "contrast",
     "delong",
     "delong_interval",
     "ece",
+    "hide",
     "holm",
     "ici",
+    "interval_coverage",
     "log_loss",
     "match_rows",
+    "modality_shapley",
     "multiclass_brier",
     "multiclass_log_loss",
     "one_vs_rest",
@@ -87,6 +102,9 @@ __all__ = [
     "resample",
     "resample_weights",
     "roc_curve",
+    "shapley",
+    "stress_curve",
     "summarise",
     "too_few",
+    "withheld",
 ]

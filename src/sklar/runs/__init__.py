@@ -4,6 +4,7 @@
 """
 
 from sklar.runs.folder import CONFIG, DATA, ENVIRONMENT, METRICS, WEIGHTS, environment
+from sklar.runs.masking import MaskedRows
 from sklar.runs.predictions import read_predictions, write_predictions
 from sklar.runs.run import Run
 from sklar.runs.train import train
@@ -14,6 +15,7 @@ __all__ = [
     "ENVIRONMENT",
     "METRICS",
     "WEIGHTS",
+    "MaskedRows",
     "Run",
     "environment",
     "read_predictions",

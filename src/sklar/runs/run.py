@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sklar.data.loading import Tokens
 from sklar.data.manifest import Statistics
 from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
@@ -96,6 +97,22 @@ class Run:
             DataError: The folder has other modalities.
         """
         model = self.model
+        own, documents = self.ready(data)
+        return predict(
+            model,
+            own,
+            own.rows(split),
+            documents,
+            draws or self.config.training.draws,
+            self.config.seed if seed is None else seed,
+        )
+
+    def ready(self, data: PreparedData) -> tuple[PreparedData, dict[str, Tokens]]:
+        """A prepared folder with the statistics of this run, and its texts by this run's tokenizers.
+
+        Raises:
+            DataError: The folder has other modalities.
+        """
         data = self.config.data.model_copy(update={"matched": False}).of(data)
         if data.schema.modalities != self.schema.modalities:
             raise DataError(
@@ -105,14 +122,7 @@ class Run:
             )
         statistics: Statistics = self.data["statistics"]
         own = replace(data, manifest=replace(data.manifest, statistics=statistics))
-        return predict(
-            model,
-            own,
-            own.rows(split),
-            tokenise(own, self._tokenizers, model_config(self.config).encoders),
-            draws or self.config.training.draws,
-            self.config.seed if seed is None else seed,
-        )
+        return own, tokenise(own, self._tokenizers, model_config(self.config).encoders)
 
     def predictions(self, split: str = "test") -> Predictions:
         """The stored predictions of a split."""

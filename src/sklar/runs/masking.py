@@ -1,0 +1,77 @@
+"""What a run's model answers when modalities of test rows are hidden from it."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator
+
+from sklar.data.loading import PreparedDataset, loader
+from sklar.data.store import PreparedData
+from sklar.runs.run import Run
+from sklar.training.predict import BATCH
+from sklar.types import Batch
+
+
+class MaskedRows:
+    """The labelled rows of a split, for the functions of `sklar.evaluation` that hide modalities.
+
+    ``predict`` and ``draw`` are what `stress_curve`, `coalitions` and `interval_coverage` ask for.
+
+    Args:
+        run: A finished run of a model; references keep none.
+        data: A prepared folder with the same modalities.
+        split: Which rows.
+        draws: Draws of the missing latents, by default those of the configuration.
+        seed: Of the draws, by default that of the run.
+
+    Attributes:
+        y: (N,) labels, 0 or 1.
+        present: (N, M) which modalities were observed.
+        ids: (N,) row names.
+        groups: (N,) names of what was sampled.
+        weight: (N,) weights for censoring.
+        modalities: Names of the M columns.
+
+    Raises:
+        UserError: The run is a reference model.
+        DataError: The folder has other modalities.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        data: PreparedData,
+        split: str = "test",
+        draws: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self._model = run.model
+        own, documents = run.ready(data)
+        rows = own.rows(split)
+        rows = rows[~np.isnan(own.target[rows])]
+        self._batches: list[Batch] = list(loader(PreparedDataset(own, rows, documents), BATCH))
+        self._draws = draws or run.config.training.draws
+        self._seed = run.config.seed if seed is None else seed
+        self.y = own.target[rows].astype(np.int64)
+        self.present = own.present[rows]
+        self.ids, self.groups, self.weight = own.ids[rows], own.groups[rows], own.weight[rows]
+        self.modalities = own.modalities
+
+    @torch.no_grad()
+    def draw(self, present: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(S, N) probabilities of S draws, when the model sees ``present`` (N, M); 1 if it draws none."""
+        device = next(self._model.parameters()).device
+        answers, start = [], 0
+        for batch in self._batches:
+            seen = torch.from_numpy(present[start : start + len(batch)].copy())
+            generator = Generator().manual_seed(self._seed)
+            masked = replace(batch, present=seen).to(device)
+            answers.append(self._model.predict_draws(masked, self._draws, generator)[..., 0].double().cpu())
+            start += len(batch)
+        return np.asarray(torch.cat(answers, dim=1).numpy())
+
+    def predict(self, present: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(N,) probabilities, averaged over the draws, when the model sees ``present`` (N, M)."""
+        return np.asarray(self.draw(present).mean(0))

@@ -1,0 +1,74 @@
+"""A run's model asked about rows whose modalities are hidden."""
+
+import numpy as np
+import pytest
+
+from cohorts import TINY, small_cohort
+from sklar import runs
+from sklar.data.store import PreparedData
+from sklar.errors import UserError
+from sklar.evaluation import coalitions, interval_coverage, shapley, stress_curve
+from sklar.training.config import resolve
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    return small_cohort(tmp_path_factory.mktemp("cohort") / "data", rows=800)
+
+
+@pytest.fixture(scope="module")
+def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
+    settings = (*TINY, "model.alignment.warmup=400", "training.max_epochs=4")
+    return runs.train(resolve("cm2", settings), data, tmp_path_factory.mktemp("runs") / "cm2")
+
+
+@pytest.fixture(scope="module")
+def rows(run: runs.Run, data: PreparedData) -> runs.MaskedRows:
+    return runs.MaskedRows(run, data)
+
+
+def test_nothing_hidden_gives_the_stored_predictions(run: runs.Run, rows: runs.MaskedRows) -> None:
+    stored = run.predictions("test")
+    known = ~np.isnan(stored.target)
+    assert (rows.ids == stored.ids[known]).all()
+    assert (rows.y == stored.target[known]).all()
+    np.testing.assert_allclose(rows.predict(rows.present), stored.probability[known], rtol=1e-6)
+
+
+def test_a_hidden_modality_is_as_one_that_was_never_there(rows: runs.MaskedRows) -> None:
+    complete = np.flatnonzero(rows.present.all(1))
+    assert len(complete) > 0
+    hidden = rows.present.copy()
+    hidden[complete[0], 0] = False
+    before, after = rows.predict(rows.present), rows.predict(hidden)
+    assert after[complete[0]] != before[complete[0]]
+    others = np.arange(len(before)) != complete[0]
+    np.testing.assert_allclose(after[others], before[others], rtol=1e-5)
+
+
+def test_the_functions_that_hide_modalities_take_a_run(rows: runs.MaskedRows) -> None:
+    curve = stress_curve("auroc", rows.predict, rows.y, rows.present, (0.0, 0.9), rows.groups, resamples=20)
+    assert curve.estimates[1].value < curve.estimates[0].value
+    subsets, answers = coalitions(rows.predict, rows.present, base=float(rows.y.mean()))
+    gained = answers[-1] - answers[0]
+    np.testing.assert_allclose(shapley(subsets, answers).sum(0), gained, atol=1e-12)
+
+
+def test_draws_of_hidden_modalities_have_a_coverage(rows: runs.MaskedRows) -> None:
+    found = interval_coverage(rows.draw, rows.present, groups=rows.groups, resamples=20)
+    assert [by.hidden for by in found] == [1, 2]
+    for by in found:
+        assert by.rows == rows.present.all(1).sum()
+        shares = [share.value for share in by.actual]
+        assert shares == sorted(shares)
+        assert list(by.width) == sorted(by.width)
+        assert shares[-1] > 0
+
+
+def test_a_reference_keeps_no_model_to_ask(
+    data: PreparedData, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    out = tmp_path_factory.mktemp("reference") / "lr"
+    reference = runs.train(resolve("logistic_regression"), data, out)
+    with pytest.raises(UserError, match="keeps predictions and no weights"):
+        runs.MaskedRows(reference, data)
