@@ -17,6 +17,7 @@ from sklar.evaluation.calibration import (
 from sklar.evaluation.catalogue import METRICS
 from sklar.evaluation.checks import EvaluationError, check_disjoint, match_rows
 from sklar.evaluation.comparison import Comparison, compare, contrast
+from sklar.evaluation.conformal import Conformal, fit_conformal
 from sklar.evaluation.coverage import Coverage, interval_coverage
 from sklar.evaluation.curves import Curve, precision_recall_curve, roc_curve
 from sklar.evaluation.delong import auroc_covariance, delong, delong_interval
@@ -26,6 +27,15 @@ from sklar.evaluation.hiding import hide
 from sklar.evaluation.metric import Metric
 from sklar.evaluation.metrics import auroc, average_precision, brier, log_loss
 from sklar.evaluation.outcomes import Macro, Micro, multiclass_brier, multiclass_log_loss, one_vs_rest
+from sklar.evaluation.recalibration import (
+    Isotonic,
+    Logistic,
+    Recalibration,
+    assign_folds,
+    cross_fitted,
+    recalibrate,
+    recalibration_from,
+)
 from sklar.evaluation.resampled import Ranking, Resampled, resample
 from sklar.evaluation.shapley import coalitions, modality_shapley, shapley
 from sklar.evaluation.stress import RATES, StressCurve, stress_curve
@@ -50,15 +60,19 @@ __all__ = [
     "PPV",
     "RATES",
     "Comparison",
+    "Conformal",
     "Coverage",
     "Curve",
     "Estimate",
     "EvaluationError",
+    "Isotonic",
+    "Logistic",
     "Macro",
     "Metric",
     "Micro",
     "NetBenefit",
     "Ranking",
+    "Recalibration",
     "Reliability",
     "Resampled",
     "Sensitivity",
@@ -67,6 +81,7 @@ __all__ = [
     "Subgroup",
     "TTest",
     "Thresholds",
+    "assign_folds",
     "at_thresholds",
     "auroc",
     "auroc_covariance",
@@ -82,9 +97,11 @@ __all__ = [
     "coalitions",
     "compare",
     "contrast",
+    "cross_fitted",
     "delong",
     "delong_interval",
     "ece",
+    "fit_conformal",
     "hide",
     "holm",
     "ici",
@@ -96,6 +113,8 @@ __all__ = [
     "multiclass_log_loss",
     "one_vs_rest",
     "precision_recall_curve",
+    "recalibrate",
+    "recalibration_from",
     "reliability",
     "replicate_t_test",
     "replicates",
