@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from batches import SHAPES, SOME, TINY, some_batch
 from sklar.evaluation import auroc
-from sklar.models import CM2Config, MedFuseConfig, TaskName, create
+from sklar.models import TASKS, CM2Config, MedFuseConfig, TaskName, create
 from sklar.training.config import TrainingConfig
 from sklar.training.fit import fit
 from sklar.training.validation import TrainingError, judge
@@ -69,3 +69,20 @@ def test_several_outputs_train_end_to_end(config: CM2Config, task: TaskName, tmp
     assert len(fitted.history) == 2
     assert 0 < fitted.history[-1]["valid_auroc"] < 1
     assert model.predict_proba(batches[0], 2).shape == (32, 3)
+
+
+@pytest.mark.parametrize(
+    ("task", "logits", "target", "message"),
+    [
+        ("binary", (8, 1), (8, 2), r"the target has shape \(8, 2\) for logits of shape \(8, 1\)"),
+        ("binary", (8, 1), (7,), r"it must be \(8, 1\), one label per output"),
+        ("multilabel", (8, 3), (8,), r"it must be \(8, 3\), one label per output"),
+        ("multilabel", (6, 4), (4, 6), r"the target has shape \(4, 6\)"),
+        ("multiclass", (8, 3), (8, 3), r"it must be \(8,\), one class per row: build the model"),
+    ],
+)
+def test_a_target_whose_shape_does_not_fit_is_refused(
+    task: str, logits: tuple[int, ...], target: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        TASKS[task].loss(torch.zeros(logits), torch.zeros(target), None, None)
