@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sklar._version import __version__
-from sklar.cli import demo, doctor, evaluate, predict, prepare, simulate, train, validate
+from sklar.cli import demo, doctor, evaluate, predict, prepare, simulate, train, validate, weights
 from sklar.cli.output import show
 from sklar.errors import SklarError
 
@@ -33,6 +33,7 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(evaluate.write_report)
 app.command("predict")(predict.predict)
+app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor.doctor)
 
 
