@@ -11,12 +11,14 @@ from sklar.encoders.build import (
     TextShape,
     backbones,
     build,
+    without_weights,
 )
 from sklar.encoders.fork import Fork
+from sklar.encoders.pretrained import Loaded
 from sklar.encoders.resnet import ResNetImage, ResNetImageConfig
 from sklar.encoders.series import Recurrent, RecurrentConfig
 from sklar.encoders.tabular import Tabular, TabularConfig
-from sklar.encoders.text import BertText, BertTextConfig
+from sklar.encoders.text import BertText, BertTextConfig, PretrainedTextConfig
 from sklar.encoders.tokenizer import Tokens, WordPiece
 from sklar.encoders.transformer import SeriesTransformer, SeriesTransformerConfig
 from sklar.encoders.vit import ViTImage, ViTImageConfig
@@ -24,7 +26,7 @@ from sklar.encoders.vit import ViTImage, ViTImageConfig
 ENCODERS: dict[str, dict[str, type[Backbone]]] = {
     "series": {"gru": Recurrent, "lstm": Recurrent, "transformer": SeriesTransformer},
     "image": {"resnet18": ResNetImage, "resnet34": ResNetImage, "resnet50": ResNetImage, "vit": ViTImage},
-    "text": {"bert": BertText},
+    "text": {"bert": BertText, "pretrained": BertText},
     "table": {"mlp": Tabular},
 }
 """The backbones of each kind of input, by the ``kind`` of their settings."""
@@ -43,6 +45,8 @@ __all__ = [
     "Fork",
     "ImageShape",
     "InputShape",
+    "Loaded",
+    "PretrainedTextConfig",
     "Recurrent",
     "RecurrentConfig",
     "ResNetImage",
@@ -61,4 +65,5 @@ __all__ = [
     "backbones",
     "build",
     "require",
+    "without_weights",
 ]

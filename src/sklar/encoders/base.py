@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sklar.encoders.pretrained import Loaded
 from sklar.types import Input
 
 Place = Literal["early", "late", "fork", "tokens"]
@@ -77,12 +78,14 @@ class Backbone(nn.Module, ABC):
         out_dim: Width of the pooled vector.
         frozen: Names of the parts that do not learn.
         timed: Whether the tokens at ``tap("tokens")`` are what `Input.times` are the times of.
+        loaded: Where pretrained weights came from; None from scratch.
     """
 
     widths: tuple[int, ...]
     out_dim: int
     frozen: tuple[str, ...] = ()
     timed: bool = False
+    loaded: Loaded | None = None
 
     @abstractmethod
     def start(self, item: Input, rows: Int[Tensor, " n"] | None) -> Feature:
@@ -127,7 +130,7 @@ class Backbone(nn.Module, ABC):
         self.drop(range(stage + 1, len(self.widths) + 2))
 
     def freeze(self, *parts: str) -> None:
-        """Keep the named parts as they are: no gradients, no dropout, no new batch statistics."""
+        """Keep the named submodules as they are: no gradients, no dropout, no new batch statistics."""
         self.frozen = parts
         for part in parts:
             self.get_submodule(part).requires_grad_(False)
@@ -136,6 +139,7 @@ class Backbone(nn.Module, ABC):
     def train(self, mode: bool = True) -> Self:
         """Set the mode of all parts but the frozen ones, which stay in evaluation mode."""
         super().train(mode)
-        for part in self.frozen:
-            self.get_submodule(part).eval()
+        for name, module in self.named_modules():
+            if name in self.frozen:
+                module.eval()
         return self

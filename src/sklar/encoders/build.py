@@ -11,9 +11,10 @@ from sklar.encoders.base import Backbone
 from sklar.encoders.resnet import ResNetImage, ResNetImageConfig
 from sklar.encoders.series import Recurrent, RecurrentConfig
 from sklar.encoders.tabular import Tabular, TabularConfig
-from sklar.encoders.text import BertText, BertTextConfig
+from sklar.encoders.text import BertText, BertTextConfig, PretrainedTextConfig
 from sklar.encoders.transformer import SeriesTransformer, SeriesTransformerConfig
 from sklar.encoders.vit import ViTImage, ViTImageConfig
+from sklar.weights import SCRATCH
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,11 @@ class ImageShape:
 
 @dataclass(frozen=True)
 class TextShape:
-    """Size of the tokenizer's vocabulary and its padding id."""
+    """Size of the tokenizer's vocabulary, its padding id, and the ``config.json`` of a pretrained encoder."""
 
     tokens: int
     padding: int
+    architecture: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,24 @@ def _image_kind(value: Any) -> Any:
     return {"kind": "resnet18", **value} if isinstance(value, Mapping) else value
 
 
+def _text_kind(value: Any) -> Any:
+    """Whoever names weights means the kind that has them."""
+    if not isinstance(value, Mapping) or "kind" in value:
+        return value
+    if value.get("pretrained", SCRATCH) != SCRATCH:
+        return {"kind": "pretrained", **value}
+    return {"kind": "bert", **{key: own for key, own in value.items() if key != "pretrained"}}
+
+
 SeriesConfig = Annotated[
     RecurrentConfig | SeriesTransformerConfig, Field(discriminator="kind"), BeforeValidator(_series_kind)
 ]
 ImageConfig = Annotated[
     ResNetImageConfig | ViTImageConfig, Field(discriminator="kind"), BeforeValidator(_image_kind)
+]
+
+TextConfig = Annotated[
+    BertTextConfig | PretrainedTextConfig, Field(discriminator="kind"), BeforeValidator(_text_kind)
 ]
 
 
@@ -85,8 +100,18 @@ class EncoderConfig(BaseModel):
     projection: Literal["always", "where_needed"] = "always"
     series: SeriesConfig = RecurrentConfig()
     image: ImageConfig = ResNetImageConfig()
-    text: BertTextConfig = BertTextConfig()
+    text: TextConfig = BertTextConfig()
     table: TabularConfig = TabularConfig()
+
+
+def without_weights(config: EncoderConfig) -> EncoderConfig:
+    """The same architecture from scratch: for a model whose trained weights are about to be read."""
+    scratch = {"pretrained": SCRATCH}
+    image = config.image.model_copy(update=scratch)
+    text = config.text
+    if isinstance(text, PretrainedTextConfig):
+        text = text.model_copy(update=scratch)
+    return config.model_copy(update={"image": image, "text": text})
 
 
 def build(shapes: Mapping[str, InputShape], config: EncoderConfig, absent: Absent = "skip") -> Encoders:
@@ -106,7 +131,7 @@ def _backbone(shape: InputShape, config: EncoderConfig) -> Backbone:
         case ImageShape():
             return _image(shape, config.image)
         case TextShape():
-            return BertText(shape.tokens, shape.padding, config.text)
+            return BertText(shape.tokens, shape.padding, config.text, shape.architecture)
         case TableShape():
             return Tabular(shape.numeric, shape.levels, config.table)
 

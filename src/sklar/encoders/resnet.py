@@ -9,7 +9,9 @@ from torch.nn import functional
 from transformers import ResNetConfig, ResNetModel
 
 from sklar.encoders.base import Backbone, Feature, Place
+from sklar.encoders.pretrained import fill
 from sklar.types import Image, Input
+from sklar.weights import SCRATCH
 
 Four = tuple[int, int, int, int]
 
@@ -20,12 +22,19 @@ SIZES: dict[str, tuple[Literal["basic", "bottleneck"], Four, Four]] = {
 }
 """Block, widths and depths of the published networks (He et al. 2016, Table 1)."""
 
+FIELDS = {"layer_type": "kind", "hidden_sizes": "widths", "depths": "depths"}
+"""Fields of a configuration of transformers, and the settings that decide them."""
+
 REDUCTION = 4
 """How much narrower a bottleneck is inside."""
 
 
 class ResNetImageConfig(BaseModel):
-    """Settings of the residual image backbone; ``widths`` and ``depths`` are those of ``kind`` by default."""
+    """Settings of the residual image backbone; ``widths`` and ``depths`` are those of ``kind`` by default.
+
+    ``pretrained`` is ``scratch``, a name that `sklar.weights` keeps, or a path: a folder of transformers, or
+    safetensors with the names of torchvision.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +42,7 @@ class ResNetImageConfig(BaseModel):
     widths: Four | None = None
     depths: Four | None = None
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    pretrained: str = SCRATCH
     freeze: bool = False
 
     @model_validator(mode="after")
@@ -81,6 +91,7 @@ class ResNetImage(Backbone):
             )
         )
         _normalise_single_rows(self.network)
+        self.loaded = fill(self.network, config.pretrained, "encoders.image", FIELDS)
         self.channels = channels
         self.dropout = nn.Dropout(config.dropout)
         self.widths = (stem, *widths)

@@ -1,4 +1,4 @@
-"""A WordPiece tokenizer that belongs to one model: trained on its training split, saved beside it."""
+"""A tokenizer that belongs to one model: trained on its training split, or taken from pretrained weights."""
 
 import json
 from collections.abc import Sequence
@@ -9,6 +9,10 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer
+
+from sklar.errors import DataError
+from sklar.weights import CONFIG, locate
 
 SPECIAL = PADDING, UNKNOWN, START, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 
@@ -31,19 +35,24 @@ class Tokens:
 
 @final
 class WordPiece:
-    """Lower-cased WordPiece with BERT's special tokens.
+    """Lower-cased WordPiece with BERT's special tokens, or whatever pretrained weights bring along.
 
     Args:
-        tokenizer: A fast tokenizer with those tokens.
+        tokenizer: A fast tokenizer with a token for padding.
+        padding: That token.
+        architecture: Content of the ``config.json`` of the pretrained encoder that it belongs to.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, padding: str = PADDING, architecture: str | None = None) -> None:
         self._tokenizer = tokenizer
+        self._pad = padding
+        self.architecture = architecture
         self.size: int = tokenizer.get_vocab_size()
-        padding = tokenizer.token_to_id(PADDING)
-        if padding is None:
-            raise ValueError(f"the tokenizer has no {PADDING} token; WordPiece.train makes one that does")
-        self.padding: int = padding
+        code = tokenizer.token_to_id(padding)
+        if code is None:
+            raise ValueError(f"the tokenizer has no {padding} token; WordPiece.train makes one that does")
+        self.padding: int = code
+        tokenizer.enable_padding(pad_id=code, pad_token=padding)
 
     @classmethod
     def train(cls, texts: Sequence[str], vocabulary: int) -> "WordPiece":
@@ -76,12 +85,41 @@ class WordPiece:
         return cls(tokenizer)
 
     @classmethod
+    def pretrained(cls, given: str) -> "WordPiece":
+        """The tokenizer and the architecture of pretrained weights.
+
+        Args:
+            given: A name that `sklar.weights` keeps, or a folder of transformers.
+
+        Raises:
+            UserError: There are no such weights.
+            DataError: They come without a configuration or a tokenizer.
+        """
+        folder = locate(given).path
+        if not (folder / CONFIG).is_file():
+            raise DataError(f"weights {given!r} have no {CONFIG}: they are no text encoder")
+        if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
+            raise DataError(
+                f"weights {given!r} have no tokenizer (tokenizer.json, vocab.txt): a text encoder reads ids "
+                "that only its own tokenizer gives"
+            )
+        theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        fast = Tokenizer.from_str(theirs.backend_tokenizer.to_str())
+        return cls(fast, str(theirs.pad_token), (folder / CONFIG).read_text(encoding="utf-8"))
+
+    @classmethod
     def load(cls, path: Path) -> "WordPiece":
         """Read a tokenizer that `save` wrote."""
-        return cls(Tokenizer.from_str(path.read_text(encoding="utf-8")))
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        beside = _architecture_file(path)
+        architecture = beside.read_text(encoding="utf-8") if beside.is_file() else None
+        padding = tokenizer.padding["pad_token"] if tokenizer.padding else PADDING
+        return cls(tokenizer, padding, architecture)
 
     def save(self, path: Path) -> None:
-        """Write one JSON file."""
+        """Write one JSON file, and one beside it for the architecture of a pretrained encoder."""
+        if self.architecture is not None:
+            _architecture_file(path).write_text(self.architecture, encoding="utf-8")
         content = json.loads(self._tokenizer.to_str())
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
@@ -93,7 +131,7 @@ class WordPiece:
             length: Most tokens of a document, the special ones included.
         """
         self._tokenizer.enable_truncation(length)
-        self._tokenizer.enable_padding(pad_id=self.padding, pad_token=PADDING)
+        self._tokenizer.enable_padding(pad_id=self.padding, pad_token=self._pad)
         counts = np.array([len(own) for own in documents], dtype=np.int64)
         encoded = self._tokenizer.encode_batch([text for own in documents for text in own])
         width = len(encoded[0].ids) if encoded else 1
@@ -106,6 +144,10 @@ class WordPiece:
             -1, width
         )
         return Tokens(ids, attention)
+
+
+def _architecture_file(tokenizer: Path) -> Path:
+    return tokenizer.with_name(f"{tokenizer.stem}.config.json")
 
 
 def _untrained(model: models.WordPiece) -> Tokenizer:

@@ -10,16 +10,29 @@ from torch.utils.checkpoint import checkpoint
 from transformers import ViTConfig, ViTModel
 
 from sklar.encoders.base import Backbone, Feature
+from sklar.encoders.pretrained import fill
 from sklar.errors import UserError
 from sklar.types import Image, Input
+from sklar.weights import SCRATCH
 
 GROUPS = 4
 """Stages of blocks, as a residual network has: those of the twelve-layer network are three blocks each."""
 
 
+FIELDS = {
+    "hidden_size": "hidden",
+    "num_hidden_layers": "layers",
+    "num_attention_heads": "heads",
+    "intermediate_size": "intermediate",
+    "patch_size": "patch",
+}
+"""Fields of a configuration of transformers, and the settings that decide them."""
+
+
 class ViTImageConfig(BaseModel):
     """Settings of the vision transformer; the defaults are ViT-B/16.
 
+    ``pretrained`` is ``scratch``, a name that `sklar.weights` keeps, or a folder of transformers;
     ``checkpointing`` recomputes the blocks in the backward pass: less memory, a third more time.
     """
 
@@ -32,6 +45,7 @@ class ViTImageConfig(BaseModel):
     intermediate: int = Field(default=3072, ge=1)
     patch: int = Field(default=16, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    pretrained: str = SCRATCH
     freeze: bool = False
     checkpointing: bool = False
 
@@ -83,6 +97,7 @@ class ViTImage(Backbone):
             ),
             add_pooling_layer=False,
         )
+        self.loaded = fill(self.network, config.pretrained, "encoders.image", FIELDS, add_pooling_layer=False)
         self.shape = (channels, height, width)
         self.checkpointing = config.checkpointing
         groups = min(GROUPS, config.layers)

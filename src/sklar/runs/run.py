@@ -11,7 +11,7 @@ from sklar.data.loading import Tokens
 from sklar.data.manifest import Statistics
 from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
-from sklar.encoders import WordPiece
+from sklar.encoders import WordPiece, without_weights
 from sklar.errors import DataError, UserError
 from sklar.models import FusionModel, ModelConfig, create
 from sklar.runs.folder import CONFIG, DATA, METRICS
@@ -68,7 +68,9 @@ class Run:
         Raises:
             UserError: The run is a reference model, which keeps predictions and no weights.
         """
-        config = model_config(self.config)
+        trained = model_config(self.config)
+        # the run holds all weights: those that training started from may be elsewhere by now
+        config = trained.model_copy(update={"encoders": without_weights(trained.encoders)})
         inputs = shapes(self.schema, self._tokenizers)
         return restore(lambda: create(inputs, config), self.path, self.config.training.ensemble)
 

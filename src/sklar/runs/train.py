@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from sklar.data.loading import PreparedDataset, loader
 from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
+from sklar.encoders import Backbone
 from sklar.errors import DataError
 from sklar.models import FusionModel, create
 from sklar.runs.folder import METRICS, WEIGHTS, enter, to_json
@@ -30,6 +31,7 @@ from sklar.training.reference import (
 )
 from sklar.training.validation import judge
 from sklar.types import Batch
+from sklar.weights import SCRATCH
 
 SPLITS = ("valid", "test")
 
@@ -139,10 +141,16 @@ def _joint(model: FusionModel, best: Mapping[str, float]) -> dict[str, Any]:
 
 def _origins(model: FusionModel, schema: Schema, folder: Path) -> dict[str, Any]:
     """Where every initial weight came from."""
-    origins: dict[str, Any] = {"model": {"source": "scratch", "parameters": _count(model)}}
+    origins: dict[str, Any] = {"model": {"source": SCRATCH, "parameters": _count(model)}}
+    for path, module in model.named_modules():
+        if isinstance(module, Backbone) and module.loaded is not None:
+            name = next(part for part in path.split(".") if part in schema.modalities)
+            origins[name] = module.loaded.record() | {"frozen": bool(module.frozen)}
     for name in schema.texts:
         digest = hashlib.sha256(tokenizer_file(folder, name).read_bytes()).hexdigest()
-        origins[name] = {"source": "scratch", "tokenizer": {"source": "training split", "sha256": digest}}
+        pretrained = origins.get(name, {}).get("source")
+        tokenizer = {"source": pretrained or "training split", "sha256": digest}
+        origins[name] = {"source": SCRATCH, **origins.get(name, {}), "tokenizer": tokenizer}
     return origins
 
 

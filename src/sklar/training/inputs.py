@@ -9,9 +9,11 @@ from sklar.data.loading import Tokens
 from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
 from sklar.encoders import (
+    BertTextConfig,
     EncoderConfig,
     ImageShape,
     InputShape,
+    PretrainedTextConfig,
     SeriesShape,
     TableShape,
     TextShape,
@@ -20,7 +22,7 @@ from sklar.encoders import (
 
 
 def train_tokenizers(data: PreparedData, config: EncoderConfig, folder: Path) -> dict[str, WordPiece]:
-    """One tokenizer per text modality, trained on the training split and saved in ``folder``.
+    """One tokenizer per text modality, saved in ``folder``: trained on the training split, or pretrained.
 
     Those that an interrupted run left there are read back.
     """
@@ -28,13 +30,21 @@ def train_tokenizers(data: PreparedData, config: EncoderConfig, folder: Path) ->
     for name in data.schema.texts:
         path = tokenizer_file(folder, name)
         if not path.exists():
-            texts = [text for own in data.documents(name, data.rows("train")) for text in own]
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".partial")
-            WordPiece.train(texts, config.text.vocabulary).save(temporary)
+            _tokenizer(data, name, config).save(temporary)
             temporary.replace(path)
         tokenizers[name] = WordPiece.load(path)
     return tokenizers
+
+
+def _tokenizer(data: PreparedData, name: str, config: EncoderConfig) -> WordPiece:
+    match config.text:
+        case PretrainedTextConfig():
+            return WordPiece.pretrained(config.text.pretrained)
+        case BertTextConfig():
+            texts = [text for own in data.documents(name, data.rows("train")) for text in own]
+            return WordPiece.train(texts, config.text.vocabulary)
 
 
 def tokenizer_file(folder: Path, name: str) -> Path:
@@ -69,7 +79,8 @@ def shapes(schema: Schema, tokenizers: Mapping[str, WordPiece]) -> dict[str, Inp
             image = schema.images[name]
             out[name] = ImageShape(image.channels, *image.shape)
         elif name in schema.texts:
-            out[name] = TextShape(tokenizers[name].size, tokenizers[name].padding)
+            tokenizer = tokenizers[name]
+            out[name] = TextShape(tokenizer.size, tokenizer.padding, tokenizer.architecture)
         else:
             table = schema.tables[name]
             levels = tuple(len(own) for own in table.categorical.values())
