@@ -78,6 +78,7 @@ def fit(
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")  # Lightning with a newer torch
+        warnings.filterwarnings("ignore", ".*in eval mode at the start.*")  # frozen encoders are, always
         try:
             trainer.fit(
                 Adapter(model, config, seed),
