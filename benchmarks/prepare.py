@@ -1,7 +1,7 @@
 """Preparing a synthetic MIMIC-III: time against one DuckDB scan of the same files, memory, and batches.
 
-Writes a synthetic raw folder first (``--rows`` chart rows, labs, and the small tables; shaped like
-MIMIC-III, with no patient behind it), as csv.gz and as parquet, and keeps it. Then, for each format, in one
+Writes a simulated hospital first (``--rows`` chart rows, and a tenth as many of the laboratory), as csv.gz
+and as parquet, and keeps it. Then, for each format, in one
 process of two threads: `sklar.mimic.prepare` and one DuckDB query that counts the rows and takes the maximum
 of the six used columns of the two event tables, alternating; imports apart, best of ``--repeats``. Memory is
 the peak of a process of its own with memory_limit=300MB.
@@ -24,7 +24,9 @@ import duckdb
 import numpy as np
 
 LIMITS = {"csv.gz": 3.0, "parquet": 12.0}
-WRITTEN = {"csv.gz": "format csv, header, compression gzip", "parquet": "compression zstd"}
+CHART_ROWS = 4500
+"""Of a stay."""
+
 MEMORY_MB = 600
 BATCH_MS = 0.1
 USED = {
@@ -44,11 +46,11 @@ def main() -> int:
     if options.once:
         return once(options.once)
     if options.write:
-        return write_hospital(options.folder, options.rows)
-    raw = {suffix: options.folder / suffix for suffix in LIMITS}
+        return write_raw(options.folder, options.rows)
+    raw = {suffix: options.folder / suffix / "mimic-iii" for suffix in LIMITS}
     # Memory comes first, and writing is another process's work, so that this one is still small: a child
     # counts the pages that it had before it became itself.
-    if not (options.folder / "complete").exists():
+    if not all(folder.exists() for folder in raw.values()):
         again = [sys.executable, __file__, "--write", "--folder", str(options.folder)]
         subprocess.run([*again, "--rows", str(options.rows)], check=True)
     peak = peak_memory(raw["csv.gz"])
@@ -57,7 +59,7 @@ def main() -> int:
         verdicts |= against_a_scan(folder, suffix, options.repeats)
     print(f"peak memory with memory_limit=300MB: {peak:.0f} MB")
     verdicts[f"memory under {MEMORY_MB} MB"] = peak < MEMORY_MB
-    verdicts |= batches(raw["csv.gz"].parent / "out-csv.gz")
+    verdicts |= batches(options.folder / "out-csv.gz")
     for text, holds in verdicts.items():
         print(f"{'holds ' if holds else 'MISSED'} {text}")
     return 0 if all(verdicts.values()) else 1
@@ -66,7 +68,7 @@ def main() -> int:
 def against_a_scan(raw: Path, suffix: str, repeats: int) -> dict[str, bool]:
     from sklar.mimic import prepare
 
-    out = raw.parent / f"out-{suffix}"
+    out = raw.parents[1] / f"out-{suffix}"
     own, scan, rows = [], [], 0
     for _ in range(repeats):
         shutil.rmtree(out, ignore_errors=True)
@@ -88,7 +90,7 @@ def count(raw: Path, suffix: str) -> int:
     connection = duckdb.connect(config={"threads": 2})
     rows = 0
     for table, columns in USED.items():
-        path = raw / f"{table}.{suffix}"
+        path = raw / f"{table.upper()}.{suffix}"
         reader = f"read_parquet('{path}')"
         if suffix == "csv.gz":
             reader = f"read_csv('{path}', header=true, all_varchar=true, quote='\"', escape='\"')"
@@ -100,7 +102,7 @@ def count(raw: Path, suffix: str) -> int:
 
 def peak_memory(raw: Path) -> float:
     """Peak resident megabytes of a process that prepares with a memory limit."""
-    shutil.rmtree(raw.parent / "out-limited", ignore_errors=True)
+    shutil.rmtree(raw.parents[1] / "out-limited", ignore_errors=True)
     command = [sys.executable, __file__, "--once", str(raw)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -108,7 +110,7 @@ def peak_memory(raw: Path) -> float:
 def once(raw: Path) -> int:
     from sklar.mimic import prepare
 
-    prepare("mimic-iii", raw, raw.parent / "out-limited", threads=2, memory_limit="300MB")
+    prepare("mimic-iii", raw, raw.parents[1] / "out-limited", threads=2, memory_limit="300MB")
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return 0
 
@@ -129,72 +131,17 @@ def batches(folder: Path) -> dict[str, bool]:
     return {f"a batch of 32 series in at most {BATCH_MS} ms": best <= BATCH_MS}
 
 
-def write_hospital(folder: Path, rows: int) -> int:
-    """A synthetic MIMIC-III: about 4,500 chart rows and 450 labs a stay, one in five of a mapped item."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    connection = duckdb.connect(config={"threads": 2})
-    for name, query in tables(rows // 4500, rows).items():
-        connection.execute(f"create or replace table {name} as {query}")
-        for suffix, form in WRITTEN.items():
-            (folder / suffix).mkdir(exist_ok=True)
-            connection.execute(f"copy {name} to '{folder / suffix / name}.{suffix}' ({form})")
-    (folder / "complete").touch()
+def write_raw(folder: Path, rows: int) -> int:
+    """The same simulated MIMIC-III in both formats, about a fifth of its chart rows of a mapped item."""
+    from sklar.mimic.hospital import HospitalPlan, write_hospital
+
+    for suffix in LIMITS:
+        shutil.rmtree(folder / suffix, ignore_errors=True)
+        plan = HospitalPlan(
+            stays=rows // CHART_ROWS, chart_rows=CHART_ROWS, form=suffix, sources=("mimic-iii",)
+        )
+        write_hospital(folder / suffix, plan)
     return 0
-
-
-def tables(stays: int, rows: int) -> dict[str, str]:
-    """One query per table; every number is a hash of the row, so the folder is the same everywhere."""
-    moment = "strftime(timestamp '2150-01-01' + to_seconds(cast({} as bigint)), '%Y-%m-%d %H:%M:%S')"
-    begin = "(s * 86400)"
-    return {
-        "patients": f"select s row_id, s subject_id, 'M' gender, '2090-01-01 00:00:00' dob, "
-        f"null::varchar dod from range({stays}) t(s)",
-        "admissions": f"select s row_id, s subject_id, 100000 + s hadm_id, {moment.format(begin)} admittime, "
-        f"{moment.format(begin + ' + 500000')} dischtime, case when hash(s) % 8 = 0 then "
-        f"{moment.format(begin + ' + 400000')} end deathtime, (hash(s) % 8 = 0)::int hospital_expire_flag "
-        f"from range({stays}) t(s)",
-        "icustays": f"select s row_id, s subject_id, 100000 + s hadm_id, 200000 + s icustay_id, 'MICU' "
-        "first_careunit, 'MICU' last_careunit, 5 first_wardid, 5 last_wardid, "
-        f"{moment.format(begin)} intime, "
-        f"{moment.format(begin + ' + 345600')} outtime, 4.0 los from range({stays}) t(s)",
-        "diagnoses_icd": f"select s row_id, s subject_id, 100000 + s hadm_id, '4019' icd9_code "
-        f"from range({stays}) t(s)",
-        "d_icd_diagnoses": "select 1 row_id, '4019' icd9_code",
-        "chartevents": _events(stays, rows, moment, chart=True),
-        "labevents": _events(stays, rows // 10, moment, chart=False),
-    }
-
-
-def _events(stays: int, rows: int, moment: str, chart: bool) -> str:
-    # mapped items with their relative frequency in MIMIC-III, a fifth of the rows; the rest is unmapped
-    mapped = [211] * 6 + [51] * 4 + [8368] * 4 + [52] * 4 + [618] * 6 + [646] * 6 + [678, 189, 807, 763]
-    mapped += [184, 454, 723, 198] * 2
-    items = mapped + [30000 + i for i in range(4 * len(mapped))]
-    if not chart:
-        items = [50809, 50931, 50820] + [51000 + i for i in range(40)]
-    texts = {184: "3 To speech", 454: "6 Obeys Commands", 723: "5 Oriented", 198: "14"}
-    text = " ".join(f"when {item} then '{value}'" for item, value in texts.items())
-    second = "s * 86400 + (hash(r, 2) % 345600) // 60 * 60"
-    stay, more, flags = "", "", "null::varchar flag"
-    if chart:
-        stay = "200000 + s icustay_id,"
-        more = f"{moment.format(second + ' + 600')} storetime, 15000 + hash(r, 6) % 900 cgid,"
-        flags = '0 warning, 0 "error", null::varchar resultstatus, null::varchar stopped'
-    return f"""
-        select r row_id, s subject_id, 100000 + s hadm_id, {stay} itemid,
-            {moment.format(second)} charttime, {more} "value", try_cast("value" as double) valuenum,
-            'unit' valueuom, {flags}
-        from (
-            select *, case itemid {text} else case
-                when itemid < 30000 then (60 + hash(r, 3) % 80)::varchar
-                when hash(r, 5) % 7 = 0 then 'within normal limits'
-                else round(hash(r, 4) % 10000 / 37.0, 1)::varchar end end "value"
-            from (
-                select r, (hash(r, 1) % {stays})::int s, {items}[1 + (hash(r) % {len(items)})::int] itemid
-                from range({rows}) t(r)
-            )
-        )"""
 
 
 if __name__ == "__main__":

@@ -311,12 +311,14 @@ def test_notes_are_where_the_truth_says(hospital, rows):
     for note in notes:
         assert (note["CHARTTIME"] == "") == (note["CATEGORY"] == "Discharge summary")
         if len(own := stays[note["HADM_ID"]]) == 1:
-            counts[own[0]] = counts.get(own[0], 0) + (note["CATEGORY"] == "Nursing/other")
+            counts[own[0]] = counts.get(own[0], 0) + note["TEXT"].startswith("Nursing")
     present = dict(zip(np.array(rows["mimic-iii stay_id"]).astype(str), rows["mimic-iii text"], strict=True))
     case = dict(zip(present, rows["case"].to_pylist(), strict=True))
     for stay, number in counts.items():
         wanted = 5 if case[stay] == "five_notes" else 7
-        assert number == wanted if present[stay].as_py() else number < 2
+        assert number == (wanted if present[stay].as_py() else 0)
+    late = [note for note in notes if "Disposition" in note["TEXT"] and note["CHARTTIME"]]
+    assert len(late) > 5
     assert any("[**" in note["TEXT"] and "\n" in note["TEXT"] for note in notes)
 
 

@@ -33,6 +33,8 @@ class Tables:
 
     def write(self, name: str, block: pa.Table) -> None:
         """Add rows to a table, whose name may have a folder before it."""
+        if self.form == "parquet":
+            block = _spelt(block)
         if name not in self._open:
             self._open[name] = self._start(name, block.schema)
             self.rows[name] = 0
@@ -58,3 +60,11 @@ class Tables:
             writer.close()
             for stream in below:
                 stream.close()
+
+
+def _spelt(block: pa.Table) -> pa.Table:
+    """Times as the csv files spell them: whoever converts those reads every column as text."""
+    for place, field in enumerate(block.schema):
+        if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
+            block = block.set_column(place, field.name, block[place].cast(pa.string()))
+    return block

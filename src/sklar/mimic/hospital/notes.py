@@ -17,6 +17,9 @@ ENOUGH = 7
 LATEST = 47 * HOUR
 """Notes are written and entered before hour 48."""
 
+BEYOND = 52 * HOUR
+"""The published rules read up to 49 hours after an event in the second hour or shortly later."""
+
 NURSING, DISCHARGE = "Nursing/other", "Discharge summary"
 
 TAGGED = (
@@ -54,7 +57,10 @@ def notes_table(
     severity: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> pa.Table:
-    """NOTEEVENTS in random order; absence is fewer than two notes, and every admission has its summary.
+    """NOTEEVENTS in random order.
+
+    Two kinds must not be read: the summary of every admission, with a date and no time, and notes after hour
+    52. Both say how the stay ends.
 
     Args:
         stays: All stays.
@@ -63,7 +69,7 @@ def notes_table(
         severity: (N,) what they carry.
         rng: Of all of this.
     """
-    parts = [_nursing(stays, present, severity, rng), _summaries(stays), _special(stays)]
+    parts = [_nursing(stays, present, severity, rng), _late(stays, rng), _summaries(stays), _special(stays)]
     stay = np.concatenate([part.stay for part in parts])
     order = rng.permutation(len(stay))
     time = np.concatenate([part.time for part in parts])
@@ -92,7 +98,7 @@ def _nursing(
     stays: Stays, present: NDArray[np.bool_], severity: NDArray[np.float64], rng: np.random.Generator
 ) -> _Notes:
     """Notes within 47 hours at different minutes, each graded anew."""
-    counts = np.where(present, ENOUGH, rng.integers(0, 2, len(stays)))
+    counts = np.where(present, ENOUGH, 0)
     counts[stays.case == "five_notes"] = 5
     stay = np.repeat(np.arange(len(stays)), counts)
     slot = np.arange(len(stay)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -108,14 +114,26 @@ def _nursing(
 
 
 def _summaries(stays: Stays) -> _Notes:
-    """One summary per admission, with a date and no time; it says how the stay ended."""
+    """One summary per admission, with a date and no time."""
     stay = stays.first_of_admission
     nothing = np.full(len(stay), np.datetime64("NaT", "s"))
-    text = pc.if_else(
+    error = np.zeros(len(stay), bool)
+    return _Notes(stay, nothing, nothing, error, _repeated(DISCHARGE, len(stay)), _ending(stays, stay))
+
+
+def _late(stays: Stays, rng: np.random.Generator) -> _Notes:
+    """Notes after the hour that the published rules reach at most, where the stay goes on."""
+    stay = np.flatnonzero((stays.length > BEYOND + HOUR) & (rng.random(len(stays)) < 0.3))
+    time = stays.intime[stay] + BEYOND
+    error = np.zeros(len(stay), bool)
+    return _Notes(stay, time, time + 600, error, _repeated(NURSING, len(stay)), _ending(stays, stay))
+
+
+def _ending(stays: Stays, stay: Whole) -> pa.Array:
+    """How the stay ends, in two words."""
+    return pc.if_else(
         pa.array(stays.died[stay]), "Discharge Disposition:\nExpired", "Discharge Disposition:\nHome"
     )
-    error = np.zeros(len(stay), bool)
-    return _Notes(stay, nothing, nothing, error, _repeated(DISCHARGE, len(stay)), text)
 
 
 def _special(stays: Stays) -> _Notes:

@@ -15,6 +15,9 @@ VIEWS = ("AP", "PA", "LATERAL", "")
 
 WINDOW = 48 * HOUR
 
+LATEST = 41 * HOUR
+"""Images are taken early enough for their reports to be final within 48 hours."""
+
 
 @dataclass(frozen=True)
 class Studies:
@@ -55,7 +58,7 @@ def draw_studies(
 ) -> Studies:
     """The images of all stays.
 
-    A stay that has the modality has an AP image within 47 hours, sometimes with a lateral one, sometimes
+    A stay that has the modality has an AP image within 41 hours, sometimes with a lateral one, sometimes
     with an earlier one of the same severity. Others must not be read: PA images before the admission, of any
     severity, and AP images after hour 48, which show how the stay ends.
 
@@ -67,7 +70,7 @@ def draw_studies(
     """
     count = len(stays)
     image, text = present[:, 1] & (stays.case != "image_of_another_view"), present[:, 2]
-    at = rng.integers(4 * HOUR, 47 * HOUR, count)
+    at = rng.integers(4 * HOUR, LATEST, count)
     at[stays.case == "image_at_48_hours"] = WINDOW
     early = (at * rng.uniform(0.2, 0.8, count)).astype(np.int64)
     before = -(stays.intime - stays.admit).astype(np.int64) - rng.integers(HOUR, 20 * HOUR, count)
