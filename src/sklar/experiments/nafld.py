@@ -2,33 +2,15 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sklar import report, runs
 from sklar.data.nafld import prepare_nafld
+from sklar.experiments.comparison import Comparison, train_all
 from sklar.training.config import RunConfig, resolve
 
 SINGLES = ("labs", "events", "demographics")
 """The modalities of the cohort; each gets a model of its own."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A finished comparison.
-
-    Attributes:
-        results: The table of the report.
-        runs: The run folders by name.
-        report: The HTML file.
-        seconds: Wall-clock time.
-    """
-
-    results: report.Results
-    runs: dict[str, Path]
-    report: Path
-    seconds: float
 
 
 def configurations(
@@ -80,11 +62,6 @@ def compare(
     chosen = configurations(seed, settings, censoring)
     announce(f"[1/{len(chosen) + 2}] prepare the NAFLD cohort")
     data = prepare_nafld(out / "data", seed=seed, subsample=subsample)
-    folders = {}
-    for step, (name, config) in enumerate(chosen.items(), start=2):
-        announce(f"[{step}/{len(chosen) + 2}] {name}")
-        folders[name] = runs.train(config, data, out / "runs" / name, resume=True, progress=progress).path
-    announce(f"[{len(chosen) + 2}/{len(chosen) + 2}] evaluate and report")
-    page = out / "report.html"
-    results = report.write(list(folders.values()), page, reference="cm2", censoring=censoring)
-    return Comparison(results, folders, page, time.monotonic() - started)
+    return train_all(
+        chosen, data, out, announce, started=started, before=1, progress=progress, censoring=censoring
+    )
