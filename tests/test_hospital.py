@@ -272,9 +272,7 @@ def picture(hospital: Path, row: dict[str, str]) -> Path:
 def test_images_are_where_the_truth_says_and_show_the_severity(hospital, rows):
     found = paired(hospital)
     stays = np.array(rows["mimic-iv stay_id"]).astype(str)
-    unlike = np.array(rows["case"]) == "image_of_another_view"
-    has = np.array(rows["mimic-iv cxr"])
-    assert [stay in found for stay in stays] == (has & ~unlike).tolist()
+    assert [stay in found for stay in stays] == np.array(rows["mimic-iv cxr"]).tolist()
     z = dict(zip(stays, np.array(rows["severity_cxr"]), strict=True))
     height = PLAN.image_size
     grey = {}
@@ -348,9 +346,18 @@ def test_an_impossible_plan_is_refused(wrong, message):
 
 def test_a_folder_that_holds_something_is_refused(tmp_path):
     (tmp_path / "mine.txt").write_text("keep me")
-    with pytest.raises(UserError, match="not empty"):
+    with pytest.raises(UserError, match="holds something else"):
         write_hospital(tmp_path, SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_same_hospital_is_left_as_it_is_and_another_is_refused(hospital):
+    before = {path: path.stat().st_mtime_ns for path in hospital.rglob("*")}
+    again = write_hospital(hospital, PLAN)
+    assert {path: path.stat().st_mtime_ns for path in hospital.rglob("*")} == before
+    assert again.summary() == json.loads((hospital / "truth.json").read_text())
+    with pytest.raises(UserError, match="holds something else"):
+        write_hospital(hospital, SMALL)
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):

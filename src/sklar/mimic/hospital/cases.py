@@ -186,7 +186,10 @@ TEXTS: Mapping[str, Case] = {
         "image_without_labels": "a study that the table of labels lacks",
     }.items()
 }
-"""Cases in notes, reports and images; of the ordinary modalities their stays have all."""
+"""Cases in notes, reports and images; their stays have every modality, but for one case."""
+
+UNREADABLE = "image_of_another_view"
+"""Images of no use, so that none is present."""
 
 CASES: Mapping[str, Case] = {**STAYS, **EVENTS, **TEXTS}
 

@@ -14,6 +14,8 @@ from sklar.mimic.hospital.plan import Form
 LEVEL = 1
 """Of compression: the largest tables cost as much time as everything else together at the usual 6."""
 
+_VALUES = pv.WriteOptions(include_header=False)
+
 
 @final
 class Tables:
@@ -48,7 +50,9 @@ class Tables:
             return pq.ParquetWriter(path, schema, compression="zstd"), []
         raw = path.open("wb")
         packed = gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=raw, mtime=0)
-        return pv.CSVWriter(packed, schema), [packed, raw]
+        # names are written bare, as in the originals; Arrow would quote them
+        packed.write((",".join(schema.names) + "\n").encode())
+        return pv.CSVWriter(packed, schema, write_options=_VALUES), [packed, raw]
 
     def __enter__(self) -> "Tables":
         return self

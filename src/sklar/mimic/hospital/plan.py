@@ -86,7 +86,7 @@ class HospitalPlan:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain content, for JSON."""
-        return asdict(self)
+        return {**asdict(self), "sources": list(self.sources)}
 
 
 def _require(holds: bool, what: str, rule: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from sklar.mimic.hospital.cases import UNREADABLE
 from sklar.mimic.hospital.stays import HOUR, Stays, Whole
 
 Flags = NDArray[np.bool_]
@@ -69,7 +70,7 @@ def draw_studies(
         rng: Of all of this.
     """
     count = len(stays)
-    image, text = present[:, 1] & (stays.case != "image_of_another_view"), present[:, 2]
+    image, text = present[:, 1], present[:, 2]
     at = rng.integers(4 * HOUR, LATEST, count)
     at[stays.case == "image_at_48_hours"] = WINDOW
     early = (at * rng.uniform(0.2, 0.8, count)).astype(np.int64)
@@ -82,7 +83,7 @@ def draw_studies(
     ending = np.where(stays.died, 2.0, -2.0)
     shown, told = severities[:, 1], severities[:, 2]
     no, yes = np.zeros(count, dtype=bool), np.ones(count, dtype=bool)
-    tied, views = stays.case == "image_tie", stays.case == "image_of_another_view"
+    tied, views = stays.case == "image_tie", stays.case == UNREADABLE
     kinds: Sequence[tuple[Flags, int, Whole, int, NDArray[np.float64], NDArray[np.float64], Flags]] = (
         # who, study of the stay, when, view, what it shows, what is told, whether it is told
         (image, 0, at, 0, shown, told, text),

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
+from sklar._version import __version__
 from sklar.mimic.hospital.cases import CASES, COPIES, leaves
 from sklar.mimic.hospital.plan import MODALITIES
 from sklar.mimic.hospital.severity import Severity
@@ -83,6 +84,7 @@ class Truth:
         pairs = [(i, j) for i in range(len(MODALITIES)) for j in range(i)]
         return {
             "synthetic": True,
+            "sklar": __version__,
             "plan": severity.plan.as_dict(),
             "modalities": list(MODALITIES),
             "kendall_tau": {
@@ -133,3 +135,12 @@ class Truth:
         text = json.dumps(self.summary(), indent=2, allow_nan=False)
         (folder / TRUTH).write_text(text + "\n", encoding="utf-8")
         pq.write_table(self.table(), folder / Path(TRUTH).with_suffix(".parquet"))
+
+
+def plan_of(folder: Path) -> dict[str, Any] | None:
+    """The plan of the hospital that this version of sklar wrote into a folder, None if there is none."""
+    try:
+        content = json.loads((folder / TRUTH).read_text(encoding="utf-8"))
+        return dict(content["plan"]) if content["sklar"] == __version__ else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -22,7 +22,7 @@ from sklar.mimic.hospital.severity import CHART, HISTORY, IMAGES, TEXTS, draw, s
 from sklar.mimic.hospital.spelling import Numbers, Rows, numbers_of, spell
 from sklar.mimic.hospital.stays import Stays, admit
 from sklar.mimic.hospital.studies import draw_studies
-from sklar.mimic.hospital.truth import Truth
+from sklar.mimic.hospital.truth import Truth, plan_of
 from sklar.mimic.layout import Source
 from sklar.mimic.synthetic import write_mark
 
@@ -51,7 +51,8 @@ def write_hospital(
 ) -> Truth:
     """Draw a hospital and write it; the folder appears when it is complete.
 
-    Every folder of tables is marked as synthetic, so that what is prepared from it is open.
+    When ``out`` holds the hospital of the very same plan already, it is left as it is. Every folder of
+    tables is marked as synthetic, so that what is prepared from it is open.
 
     Args:
         out: Folder to make.
@@ -62,11 +63,14 @@ def write_hospital(
         The truth, which is also in ``truth.json`` and ``truth.parquet``.
 
     Raises:
-        UserError: ``out`` holds something already.
+        UserError: ``out`` holds something else.
     """
     target, say = Path(out), progress or (lambda _what, _done: None)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target} exists and is not empty. Give another folder, or remove it first")
+        if plan_of(target) == plan.as_dict():
+            say("found the same hospital", 1.0)
+            return simulate(plan)
+        raise UserError(f"{target} exists and holds something else. Give another folder, or remove it first")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.parent / f".{target.name}.partial-{secrets.token_hex(4)}"
     partial.mkdir()
@@ -100,6 +104,7 @@ def simulate(plan: HospitalPlan) -> Truth:
         begins, alive = np.concatenate([begins, own_begins]), np.concatenate([alive, own_alive])
     severity = draw(plan, len(case))
     drawn = severity.drawn | np.isin(case, list(cases.TEXTS))[:, None]
+    drawn[case == cases.UNREADABLE, 1] = False
     severity = replace(severity, died=severity.died & ~alive, drawn=drawn)
     stays = admit(severity, case, begins)
     cases.apply(stays)
