@@ -1,0 +1,1 @@
+"""Chest radiographs and their reports: which belong to a stay, as pixels and as text."""
