@@ -21,7 +21,20 @@ THREE = {
     "D_ICD_DIAGNOSES": "ICD9_CODE",
     "CHARTEVENTS": "SUBJECT_ID HADM_ID ICUSTAY_ID ITEMID CHARTTIME STORETIME VALUE VALUEUOM ERROR",
     "LABEVENTS": "SUBJECT_ID HADM_ID ITEMID CHARTTIME VALUE VALUEUOM",
+    "OUTPUTEVENTS": "SUBJECT_ID HADM_ID ICUSTAY_ID ITEMID CHARTTIME VALUE",
+    "NOTEEVENTS": "ROW_ID SUBJECT_ID HADM_ID CHARTTIME STORETIME CATEGORY ISERROR TEXT",
 }
+
+FOUR = {
+    "PATIENTS": "SUBJECT_ID ANCHOR_AGE ANCHOR_YEAR DOD",
+    "ADMISSIONS": THREE["ADMISSIONS"],
+    "ICUSTAYS": "SUBJECT_ID HADM_ID STAY_ID FIRST_CAREUNIT LAST_CAREUNIT INTIME OUTTIME LOS",
+    "DIAGNOSES_ICD": "SUBJECT_ID HADM_ID ICD_CODE",
+    "D_ICD_DIAGNOSES": "ICD_CODE",
+    "CHARTEVENTS": "SUBJECT_ID HADM_ID STAY_ID ITEMID CHARTTIME STORETIME VALUE VALUEUOM WARNING",
+    "LABEVENTS": "SUBJECT_ID HADM_ID ITEMID CHARTTIME STORETIME VALUE VALUEUOM",
+}
+RENAMED = {"ICUSTAY_ID": "STAY_ID", "ICD9_CODE": "ICD_CODE", "ERROR": "WARNING", "DOB": "ANCHOR_YEAR"}
 
 
 def at(hours: float = 0, seconds: int = 0) -> str:
@@ -72,6 +85,29 @@ class Hospital:
         """A laboratory row of a stay."""
         row = {"SUBJECT_ID": number, "HADM_ID": 100 + number, "ITEMID": item, "CHARTTIME": at(hours)}
         self.tables["LABEVENTS"].append({**row, "VALUE": value, "VALUEUOM": ""})
+
+    def note(self, number: int, hours: float, text: str = "Stable.", **more: Any) -> None:
+        """A note of a stay, with any column changed by name."""
+        row = {"ROW_ID": len(self.tables["NOTEEVENTS"]) + 1, "SUBJECT_ID": number, "HADM_ID": 100 + number}
+        row |= {"CHARTTIME": at(hours), "STORETIME": at(hours), "CATEGORY": "Nursing", "TEXT": text}
+        self.tables["NOTEEVENTS"].append({**row, **more})
+
+    def write_four(self, folder: Path) -> Path:
+        """Write the same as MIMIC-IV, in which item 211 is 220045."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, columns in FOUR.items():
+            rows = [{RENAMED.get(key, key): value for key, value in row.items()} for row in self.tables[name]]
+            if name == "PATIENTS":
+                rows = [{**row, "ANCHOR_AGE": 60, "ANCHOR_YEAR": START.year} for row in rows]
+            if name == "CHARTEVENTS":
+                rows = [{**row, "ITEMID": 220045 if row["ITEMID"] == 211 else row["ITEMID"]} for row in rows]
+            known = columns.split()
+            write_csv(
+                folder / f"{name.lower()}.csv",
+                [column.lower() for column in known],
+                [{key.lower(): value for key, value in row.items() if key in known} for row in rows],
+            )
+        return folder
 
     def write(self, folder: Path, suffix: str = ".csv") -> Path:
         """Write every table; ".csv.gz" compresses."""

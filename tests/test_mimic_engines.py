@@ -1,6 +1,7 @@
 """The same rules where the tables live: PostgreSQL and Spark give the benchmark's bits, BigQuery compiles."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -12,7 +13,7 @@ import postgres_server
 from raw_mimic import Hospital
 from sklar import PreparedData
 from sklar.errors import DataError, UserError
-from sklar.mimic import compiled, prepare
+from sklar.mimic import COMPAT, STRICT, compiled, prepare
 from sklar.mimic.layout import layout_of
 from sklar.mimic.tables import TYPES
 
@@ -66,6 +67,17 @@ def test_postgresql_and_duckdb_agree_on_strict_rules(database, golden, tmp_path)
     here = prepare("mimic-iii", golden / "mimic3", tmp_path / "here", rules="strict")
     np.testing.assert_array_equal(there.array("ehr"), here.array("ehr"))
     assert there.labels("readm") == here.labels("readm")
+
+
+EVERY_NOTE = replace(COMPAT, note_sample="all", note_least=1)
+
+
+@pytest.mark.parametrize("rules", [EVERY_NOTE, STRICT], ids=["compat", "strict"])
+def test_postgresql_and_duckdb_choose_the_same_notes(database, golden, tmp_path, rules):
+    address = f"{database}?schema=mimiciii"
+    there = prepare("mimic-iii", address, tmp_path / "there", rules=rules, engine="postgres", notes=True)
+    here = prepare("mimic-iii", golden / "mimic3", tmp_path / "here", rules=rules, notes=True)
+    assert there.content("notes").equals(here.content("notes"))
 
 
 def test_two_data_sets_in_one_database_are_not_mixed(database, tmp_path):
@@ -122,6 +134,15 @@ def spark():
 def test_spark_gives_the_bits_of_the_benchmark(spark, golden, tmp_path, source):
     data = prepare(source, golden / SOURCES[source], tmp_path / "out", engine="spark", threads=2)
     agrees(data, golden, source)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_spark_and_duckdb_choose_the_same_notes(spark, golden, tmp_path):
+    raw = golden / "mimic3"
+    there = prepare("mimic-iii", raw, tmp_path / "there", rules=EVERY_NOTE, engine="spark", notes=True)
+    here = prepare("mimic-iii", raw, tmp_path / "here", rules=EVERY_NOTE, notes=True)
+    assert there.content("notes").equals(here.content("notes"))
 
 
 @pytest.mark.slow

@@ -119,15 +119,10 @@ def readmissions(raw: Path) -> dict[int, int]:
     Cohort stays of a subject sorted by admission; 1 if the next begins less than 30 days after this ends,
     0 for the last; 1 for who died.
     """
-    stays, admissions, patients = (table(raw, name) for name in ("icustays", "admissions", "patients"))
+    admissions, patients = (table(raw, name) for name in ("admissions", "patients"))
     by_admission = {row["hadm_id"]: row for row in admissions}
     by_subject = {row["subject_id"]: row for row in patients}
-    left = [row for row in stays if row["first_careunit"] == row["last_careunit"]]
-    left = [row for row in left if row.get("first_wardid") == row.get("last_wardid")]
-    left = [row for row in left if row["hadm_id"] in by_admission and row["subject_id"] in by_subject]
-    often = [row["hadm_id"] for row in left]
-    left = [row for row in left if often.count(row["hadm_id"]) == 1]
-    left = [row for row in left if age(row, by_subject[row["subject_id"]]) >= 18]
+    left = cohort(raw)
     labels = {}
     for subject in {row["subject_id"] for row in left}:
         own = [{**by_admission[row["hadm_id"]], **row} for row in left if row["subject_id"] == subject]
@@ -139,6 +134,19 @@ def readmissions(raw: Path) -> dict[int, int]:
             died = inside(row, by_subject[subject]["dod"]) or inside(row, row["deathtime"])
             labels[int(row.get("icustay_id") or row["stay_id"])] = 1 if died else label
     return labels
+
+
+def cohort(raw: Path) -> list[dict[str, str]]:
+    """Stays without a transfer, alone in their admission, of adults."""
+    stays, admissions, patients = (table(raw, name) for name in ("icustays", "admissions", "patients"))
+    by_admission = {row["hadm_id"]: row for row in admissions}
+    by_subject = {row["subject_id"]: row for row in patients}
+    left = [row for row in stays if row["first_careunit"] == row["last_careunit"]]
+    left = [row for row in left if row.get("first_wardid") == row.get("last_wardid")]
+    left = [row for row in left if row["hadm_id"] in by_admission and row["subject_id"] in by_subject]
+    often = [row["hadm_id"] for row in left]
+    left = [row for row in left if often.count(row["hadm_id"]) == 1]
+    return [row for row in left if age(row, by_subject[row["subject_id"]]) >= 18]
 
 
 def table(raw: Path, name: str) -> list[dict[str, str]]:

@@ -33,6 +33,14 @@ def prepare_mimic(
     rule: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="As na_none=pandas1.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="ihm, readm; the first is learned.")] = None,
     engine: Annotated[str, typer.Option(help="duckdb, postgres or spark.")] = "duckdb",
+    cxr: Annotated[
+        Path | None,
+        typer.Option(help="mimic-iv: folder of MIMIC-CXR-JPG; the last bedside picture is added."),
+    ] = None,
+    reports: Annotated[
+        Path | None, typer.Option(help="With --cxr: folder or archive of MIMIC-CXR's reports, added as text.")
+    ] = None,
+    notes: Annotated[bool, typer.Option("--notes", help="mimic-iii: add the last notes of a stay.")] = False,
     test_list: Annotated[Path | None, typer.Option(help="Published list of test patients.")] = None,
     valid_list: Annotated[Path | None, typer.Option(help="Published list of validation patients.")] = None,
     memory_limit: Annotated[str | None, typer.Option(help="Of the embedded engine, such as 4GB.")] = None,
@@ -48,7 +56,7 @@ def prepare_mimic(
 
     source = context.info_name or ""
     if dry_run:
-        readings = mimic.plan(source, raw, engine)
+        readings = mimic.plan(source, raw, engine, cxr=cxr, reports=reports, notes=notes)
         if as_json:
             show_json({"tables": [vars(reading) for reading in readings]})
         for reading in () if as_json else readings:
@@ -58,8 +66,8 @@ def prepare_mimic(
     with progress_bar() as progress:
         data = mimic.prepare(
             source, raw, out, task or ("ihm", "readm"), mimic.resolve(rules, rule or ()), engine,
-            test_list=test_list, valid_list=valid_list, memory_limit=memory_limit, threads=threads,
-            restricted=restricted, progress=progress,
+            cxr=cxr, reports=reports, notes=notes, test_list=test_list, valid_list=valid_list,
+            memory_limit=memory_limit, threads=threads, restricted=restricted, progress=progress,
         )  # fmt: skip
     show_prepared(data, out, as_json)
 

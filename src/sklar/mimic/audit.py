@@ -1,68 +1,26 @@
 """What can be checked of a prepared MIMIC folder beyond any other: counts, times, units and ranges."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pyarrow.parquet as pq
 
-from sklar.data.audit import Finding, audit
-from sklar.data.split import SPLITS
+from sklar.data.audit import Finding, State, audit
 from sklar.data.store import PreparedData
+from sklar.mimic.published import count_findings
 from sklar.mimic.variables import BIN_SECONDS, WINDOW_SECONDS, variables
-
-PUBLISHED: Mapping[tuple[str, str], Mapping[str, int]] = {
-    ("mimic-iii", "1.4"): {
-        "all": 21139,
-        "train": 14681,
-        "valid": 3222,
-        "test": 3236,
-        "ihm": 2797,
-        "readm": 3987,
-    },
-    ("mimic-iv", "1.0"): {"all": 26226, "train": 18845, "valid": 2138, "test": 5243},
-    ("mimic-iv", "2.2"): {
-        "all": 25071,
-        "train": 18064,
-        "valid": 2035,
-        "test": 4972,
-        "ihm": 3153,
-        "readm": 4603,
-    },
-    ("mimic-iii", "demo 1.4"): {"all": 57, "ihm": 17},
-}
-"""Rows and positives that the benchmarks and the paper's Tables 1 and 8 report, by source and version.
-
-The paper prints 2,795 deaths for MIMIC-III, the benchmark's own statistics 2,797.
-"""
 
 
 def audit_mimic(data: PreparedData) -> list[Finding]:
     """Check an opened folder that `sklar.mimic.prepare` made."""
-    return [*audit(data), *_counts(data), _times(data), _masks(data), *_ranges(data), _agreement(data)]
-
-
-def _counts(data: PreparedData) -> list[Finding]:
-    """Found beside published; a difference fails only where rules and lists are the published ones."""
-    rules = data.manifest.rules
-    expected = PUBLISHED.get((rules["source"], rules["version"]))
-    if expected is None:
-        return [
-            Finding("published counts", "note", f"none for {rules['source']}, version {rules['version']}")
-        ]
-    found = {name: data.manifest.counts[name].subjects for name in ("all", *SPLITS)}
-    found |= {task: sum(data.labels(task).values()) for task in data.tasks}
-    lists = rules.get("split_lists", {})
-    published = bool(lists) and all(entry["published_counts"] for entry in lists.values())
-    findings = []
-    for name, wanted in expected.items():
-        if name in found:
-            comparable = rules["rule_name"] == "compat" and (name not in SPLITS or published)
-            state = "ok" if found[name] == wanted else "failed" if comparable else "note"
-            detail = f"{found[name]:,} here, {wanted:,} published"
-            if not comparable:
-                detail += " (other rules, or another split)"
-            findings.append(Finding(f"count of {name}", state, detail))  # type: ignore[arg-type]
-    return findings
+    findings = [
+        *audit(data),
+        *count_findings(data),
+        _times(data),
+        _masks(data),
+        *_ranges(data),
+        _agreement(data),
+    ]
+    findings += [finding for name in data.schema.images for finding in _pictures(data, name)]
+    return findings + [_documents(data, name) for name in data.schema.texts]
 
 
 def _times(data: PreparedData) -> Finding:
@@ -107,9 +65,9 @@ def _ranges(data: PreparedData) -> list[Finding]:
             continue
         _, low, high, _ = entry.range
         outside = int(((own < low) | (own > high)).sum())
-        state = "ok" if not outside else "failed" if strict else "note"
+        state: State = "ok" if not outside else "failed" if strict else "note"
         detail = f"{outside:,} of {own.size:,} outside {low:g} to {high:g}"
-        findings.append(Finding(f"range of {entry.name}", state, detail))  # type: ignore[arg-type]
+        findings.append(Finding(f"range of {entry.name}", state, detail))
     return findings
 
 
@@ -121,3 +79,34 @@ def _agreement(data: PreparedData) -> Finding:
     return Finding(
         "stays", "ok" if same else "failed", "the index names the stays" if same else "index and stays differ"
     )
+
+
+def _pictures(data: PreparedData, name: str) -> list[Finding]:
+    """No picture before the admission or after the prediction, and each is its patient's."""
+    source = pq.read_table(data.path / f"{name}.source.parquet")
+    second = source["second"].to_numpy()
+    early, late = int((second < 0).sum()), int((second > WINDOW_SECONDS).sum())
+    detail = f"{len(second):,} pictures, latest {second.max() / 3600:.2f} h of 48 h"
+    if early or late:
+        detail = f"{early} before the admission to the ICU, {late} after the prediction"
+    times = Finding(f"times of {name}", "failed" if early or late else "ok", detail)
+    owners = data.groups[data.present[:, data.modalities.index(name)]]
+    own = source["id"].to_numpy().astype(str) == data.ids_of(name)
+    own &= source["subject_id"].to_numpy().astype(str) == owners
+    strange = int((~own).sum())
+    patients = f"{strange} pictures are another patient's" if strange else "each picture is its patient's"
+    return [times, Finding(f"patients of {name}", "failed" if strange else "ok", patients)]
+
+
+def _documents(data: PreparedData, name: str) -> Finding:
+    """No document after the prediction, unless the rules reach beyond it as the benchmark does."""
+    lists = data.content(name)["times"]
+    hours = lists.combine_chunks().flatten().to_numpy()
+    late = int((hours > 0).sum())
+    beyond = name == "notes" and data.manifest.rules["rule_note_window"] == "event"
+    state: State = "ok" if not late else "note" if beyond else "failed"
+    where = "after" if late else "before"
+    detail = f"{len(hours):,} documents, the latest {abs(hours.max()):.2f} h {where} the prediction"
+    if late:
+        detail += f", {late:,} after it" + (" (the published window)" if beyond else "")
+    return Finding(f"times of {name}", state, detail)

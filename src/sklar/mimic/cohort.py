@@ -5,7 +5,7 @@ from collections.abc import Callable
 import ibis
 import ibis.expr.types as ir
 
-from sklar.mimic.layout import MIMIC_III, Layout
+from sklar.mimic.layout import Layout
 from sklar.mimic.rules import Rules
 from sklar.mimic.tables import real, true, typed, whole
 
@@ -46,7 +46,7 @@ def stays(table: Tables, layout: Layout, rules: Rules) -> ir.Table:
 def _joined(table: Tables, layout: Layout, rules: Rules) -> ir.Table:
     stay = typed(table("icustays"), layout.tables["icustays"])
     same = stay.first_careunit == stay.last_careunit
-    if layout is MIMIC_III:
+    if layout.source == "mimic-iii":
         same = same & (stay.first_wardid == stay.last_wardid)
     stay = stay.select("stay_id", "subject_id", "hadm_id", "intime", "outtime", "los", same_unit=true(same))
     admission = typed(table("admissions"), layout.tables["admissions"])
@@ -67,7 +67,7 @@ def _alone(base: ir.Table) -> ir.BooleanValue:
 
 
 def _age(base: ir.Table, layout: Layout, rules: Rules) -> ir.FloatingValue:
-    if layout is MIMIC_III:
+    if layout.source == "mimic-iii":
         years = base.intime.delta(base.dob, unit="second").cast("float64") / real(3600 * 24) / real(365)
     elif rules.age == "admission":
         years = base.anchor_age + base.intime.year().cast("float64") - base.anchor_year

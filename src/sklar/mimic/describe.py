@@ -1,6 +1,6 @@
 """What a prepared MIMIC folder says of itself: schema, index, attrition, counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklar.data.manifest import FORMAT, Count, Manifest, Statistics, Step
 from sklar.data.schema import GriddedSeries, Schema
 from sklar.data.split import SPLITS
+from sklar.mimic.additions import Addition
 from sklar.mimic.layout import Layout, version_of
 from sklar.mimic.rules import Rules
 from sklar.mimic.splits import SALT, THRESHOLDS, Lists
@@ -30,9 +31,10 @@ ATTRITION = (
 """Columns of the stays' table in the order in which they decide, and their names in reports."""
 
 
-def schema_of(source: str, tasks: Sequence[str], ehr: GriddedSeries) -> Schema:
-    """The schema of a folder with series alone; other modalities join it."""
-    return Schema(id="stay_id", label=tasks[0], group="subject_id", modalities={"ehr": ehr})
+def schema_of(tasks: Sequence[str], ehr: GriddedSeries, added: Sequence[Addition]) -> Schema:
+    """The schema of a folder: the series, and what was added."""
+    modalities = {"ehr": ehr, **{addition.name: addition.spec for addition in added}}
+    return Schema(id="stay_id", label=tasks[0], group="subject_id", modalities=modalities)
 
 
 def index_table(stays: pa.Table, parts: NDArray[np.str_], tasks: Sequence[str]) -> pa.Table:
@@ -73,6 +75,7 @@ def describe(
     rules: Rules,
     tasks: Sequence[str],
     *,
+    added: Sequence[Addition],
     lists: Lists | None,
     restricted: bool | None,
     synthetic: bool,
@@ -83,6 +86,8 @@ def describe(
     version = "simulated" if synthetic else version_of(layout, stays.num_rows)
     measured = pc.is_in(stays["stay_id"].cast(pa.string()), value_set=index["id"].combine_chunks())
     steps = _attrition(stays, rules, np.asarray(measured.to_numpy(), dtype=bool))
+    died = stays.filter(measured).sort_by("stay_id")["died"].to_numpy()
+    steps += _matched(index, died, added)
     counts = {"all": _count(index)}
     counts |= {part: _count(index.filter(pc.equal(index["split"], part))) for part in SPLITS}
     about: dict[str, Any] = {
@@ -104,8 +109,8 @@ def describe(
         name=f"{layout.title} {version} ({rules.name} rules)",
         schema=schema,
         counts=counts,
-        presence={"ehr": 1.0},
-        records={"ehr": dict(records)},
+        presence={"ehr": 1.0, **{own.name: len(own.rows) / index.num_rows for own in added}},
+        records={"ehr": dict(records), **{own.name: own.records for own in added}},
         attrition=tuple(steps),
         statistics=statistics,
         risk={"complete_case": counts["all"].events / max(counts["all"].labelled, 1)},
@@ -113,8 +118,9 @@ def describe(
         configuration=configuration,
         hash="",
         rules=about,
-        notes=_notes(rules, tasks, synthetic),
-        restricted="demo" not in version if restricted is None else restricted,
+        notes=_notes(rules, tasks, {addition.name for addition in added}, synthetic),
+        # of the demos' pictures and notes nothing is open
+        restricted="demo" not in version or bool(added) if restricted is None else restricted,
         seed=None,
         tasks=tuple(tasks),
     )
@@ -133,6 +139,16 @@ def _attrition(stays: pa.Table, rules: Rules, measured: NDArray[np.bool_]) -> li
     return [*steps, Step("a measurement in 48 hours", int(left.sum()), int((left & died).sum()))]
 
 
+def _matched(index: pa.Table, died: NDArray[np.bool_], added: Sequence[Addition]) -> list[Step]:
+    """How many rows have each modality that was added, and how many have all: the totally matched cohort."""
+    has = [index[f"present_{addition.name}"].to_numpy() for addition in added]
+    names = [f"of these, with {addition.name}" for addition in added]
+    if len(added) > 1:
+        has.append(np.all(has, axis=0))
+        names.append("of these, with every modality")
+    return [Step(name, int(own.sum()), int((own & died).sum())) for name, own in zip(names, has, strict=True)]
+
+
 def _count(index: pa.Table) -> Count:
     labels = index["label"]
     return Count(index.num_rows, index.num_rows - labels.null_count, _sum(labels), 0)
@@ -142,7 +158,7 @@ def _sum(labels: pa.ChunkedArray) -> int:
     return int(pc.sum(labels).as_py() or 0)
 
 
-def _notes(rules: Rules, tasks: Sequence[str], synthetic: bool) -> tuple[str, ...]:
+def _notes(rules: Rules, tasks: Sequence[str], added: Collection[str], synthetic: bool) -> tuple[str, ...]:
     notes = ["Simulated tables: no patient is behind any row."] if synthetic else []
     notes.append("Stays with a transfer between units, and stays shorter than 48 hours, are left out.")
     if "readm" in tasks and rules.readmission == "cohort":
@@ -152,4 +168,14 @@ def _notes(rules: Rules, tasks: Sequence[str], synthetic: bool) -> tuple[str, ..
         )
     if "readm" in tasks and rules.readmission == "admission":
         notes.append("readm is unknown for who died in hospital; death at home counts as no readmission.")
+    if "report" in added:
+        notes.append(
+            "MIMIC-CXR has no times of reports: each is taken to be final "
+            f"{rules.report_hours:g} hours after its picture."
+        )
+    if "notes" in added and rules.note_window == "event":
+        notes.append(
+            "Notes reach up to two hours or more past the prediction time, as in the published benchmark: "
+            "not all that models gain from them is foresight."
+        )
     return tuple(notes)

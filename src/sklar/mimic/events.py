@@ -38,8 +38,8 @@ def measurements(table: ir.Table, cohort: ir.Table, name: str, layout: Layout, r
         moment belongs to the stay by its id or its bounds.
     """
     # most rows lie outside the window: cleaning comes last
-    kept = _kept(_mapped(table, name, layout, rules), cohort)
-    rows = _cleaned(_windowed(kept, cohort, rules), rules, layout)
+    rows = kept(_mapped(table, name, layout, rules), cohort)
+    rows = _cleaned(_windowed(rows, cohort, rules), rules, layout)
     return rows.select("stay_id", "subject_id", "variable", "second", "value", "spelling", "own")
 
 
@@ -51,12 +51,12 @@ def subjects_with_text(
     The benchmark's ties depend on it: pandas reads a subject's values as numbers when all of them are.
     """
     rows = table.filter(among(table.subject_id, subjects))
-    rows = rows.filter(_given(rows.value, rules) & ~true(rows.value.re_search(PANDAS_NUMBER)))
+    rows = rows.filter(given(rows.value, rules) & ~true(rows.value.re_search(PANDAS_NUMBER)))
     columns = [key for key in ("subject_id", "hadm_id", "stay_id") if key in rows.columns]
     rows = typed(rows, layout.tables[name], columns)
     if "stay_id" not in rows.columns:
         rows = rows.mutate(stay_id=ibis.null("int64"))
-    return _kept(rows, cohort).select("subject_id").distinct()
+    return kept(rows, cohort).select("subject_id").distinct()
 
 
 PANDAS_NUMBER = r"^\s*[+-]?(\d+(\.\d*)?|\.\d+|inf|infinity|Infinity|Inf)([eE][+-]?\d+)?\s*$"
@@ -87,12 +87,12 @@ def _items(variable: Variable, name: str, rules: Rules) -> tuple[int, ...]:
     return tuple(item for item in items if item not in left_out)
 
 
-def _given(value: ir.StringValue, rules: Rules) -> ir.BooleanValue:
+def given(value: ir.StringValue, rules: Rules) -> ir.BooleanValue:
     """Whether pandas would read a text as a value."""
     return value.notin([*NA, "None"] if rules.na_none == "pandas2" else list(NA)).fill_null(False)
 
 
-def _kept(events: ir.Table, cohort: ir.Table) -> ir.Table:
+def kept(events: ir.Table, cohort: ir.Table) -> ir.Table:
     """Events of admissions of the cohort that name its stay or none."""
     stays = cohort.filter(cohort.in_cohort).select(
         subject_id="subject_id", hadm_id="hadm_id", own_stay="stay_id"

@@ -1,7 +1,7 @@
 """The raw tables of MIMIC-III and MIMIC-IV: where they lie, what they must hold, what we call it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +46,7 @@ class Layout:
         tables: Table name, lower case, to its columns.
         events: The tables that hold measurements, in order.
         versions: Rows of the table of ICU stays to the published version.
+        notes: Further tables that clinical notes need; empty where the data set has none.
     """
 
     source: Source
@@ -53,6 +54,19 @@ class Layout:
     tables: Mapping[str, Columns]
     events: tuple[str, ...]
     versions: Mapping[int, str]
+    notes: Mapping[str, Columns] = field(default_factory=dict)
+
+    def with_notes(self) -> "Layout":
+        """The same with the tables of notes.
+
+        Raises:
+            UserError: It has none.
+        """
+        if not self.notes:
+            raise UserError(
+                f"{self.title} has no table of notes; its notes are another data set. Leave --notes out"
+            )
+        return replace(self, tables={**self.tables, **self.notes})
 
 
 _STAY: dict[str, Kind] = {
@@ -107,6 +121,24 @@ MIMIC_III = Layout(
     },
     events=("chartevents", "labevents"),
     versions={61532: "1.4", 136: "demo 1.4"},
+    notes={
+        "noteevents": Columns(
+            {
+                "row_id": "id",
+                "subject_id": "id",
+                "hadm_id": "id",
+                "charttime": "time",
+                "storetime": "time",
+                "category": "text",
+                "iserror": "number",
+                "text": "text",
+            },
+            {},
+        ),
+        "outputevents": Columns(
+            {"subject_id": "id", "hadm_id": "id", "stay_id": "id", "charttime": "time"}, _THREE
+        ),
+    },
 )
 
 MIMIC_IV = Layout(
@@ -180,7 +212,11 @@ def check_columns(layout: Layout, table: str, found: list[str], where: str) -> N
             raise DataError(f"{where}: column {raw!r} is there {found.count(raw)} times; keep one")
         if raw in found or name in spec.optional:
             continue
-        others = [other for other in LAYOUTS.values() if other is not layout and _fits(other, table, found)]
+        others = [
+            other
+            for other in LAYOUTS.values()
+            if other.source != layout.source and _fits(other, table, found)
+        ]
         hint = (
             f"This looks like {others[0].title}; use {others[0].source}, and never mix the two in one folder"
             if others
@@ -195,7 +231,8 @@ def version_of(layout: Layout, stays: int) -> str:
 
 
 def _fits(layout: Layout, table: str, found: list[str]) -> bool:
-    spec = layout.tables[table]
+    if (spec := layout.tables.get(table)) is None:
+        return False
     return all(spec.raw(name) in found for name in spec.kinds if name not in spec.optional)
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from sklar.mimic.engines import Engine
 from sklar.mimic.layout import Layout, layout_of
 from sklar.mimic.open import open_engine
+from sklar.mimic.radiographs.files import find_metadata
+from sklar.mimic.radiographs.modality import pictures_of
+from sklar.mimic.radiographs.pairing import COLUMNS
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Reading:
     Attributes:
         table: Our name of it.
         where: Its file, or its place in the database.
-        bytes: Size of the file; None in a database.
+        bytes: Size of the file; None in a database and of folders.
         columns: Columns that would be read, as the table calls them.
     """
 
@@ -27,20 +30,39 @@ class Reading:
 
 
 def plan(
-    source: str, raw: str | os.PathLike[str], engine: str = "duckdb", memory_limit: str | None = None
+    source: str,
+    raw: str | os.PathLike[str],
+    engine: str = "duckdb",
+    memory_limit: str | None = None,
+    *,
+    cxr: str | os.PathLike[str] | None = None,
+    reports: str | os.PathLike[str] | None = None,
+    notes: bool = False,
 ) -> list[Reading]:
     """The tables that `sklar.mimic.prepare` would read; headers are checked, rows are not.
+
+    Of pictures and reports the place is named; which of them are read depends on the stays.
 
     Raises:
         UserError: An argument is wrong.
         DataError: A table or a column is missing.
     """
     layout = layout_of(source)
+    pictures, texts = pictures_of(layout, cxr, reports)
+    layout = layout.with_notes() if notes else layout
     reader = open_engine(engine, raw, layout, memory_limit, None, Path.cwd() / "plan")
     try:
-        return [_reading(reader, layout, name) for name in layout.tables]
+        readings = [_reading(reader, layout, name) for name in layout.tables]
     finally:
         reader.close()
+    if pictures is not None:
+        metadata = find_metadata(pictures)
+        readings.append(Reading("metadata", str(metadata), metadata.stat().st_size, COLUMNS))
+        readings.append(Reading("cxr", str(pictures), None, ("the last bedside picture of a stay",)))
+    if texts is not None:
+        size = None if texts.is_dir() else texts.stat().st_size
+        readings.append(Reading("reports", str(texts), size, ("the report of that picture",)))
+    return readings
 
 
 def _reading(reader: Engine, layout: Layout, name: str) -> Reading:

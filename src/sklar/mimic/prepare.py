@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ from sklar.data.store import PreparedData
 from sklar.errors import DataError, UserError
 from sklar.mimic import cells as cell_rules
 from sklar.mimic import events
+from sklar.mimic.additions import Addition, check_training, join
 from sklar.mimic.cohort import stays as stays_expression
 from sklar.mimic.describe import TASKS, describe, index_table, schema_of, stays_table
 from sklar.mimic.engines import Engine, disk_full, embedded_failure
 from sklar.mimic.grid import chunks_of, normaliser, write_grid
 from sklar.mimic.layout import Layout, layout_of
+from sklar.mimic.notes.modality import note
 from sklar.mimic.open import open_engine
+from sklar.mimic.radiographs.modality import image, pairs, pictures_of, report, stamp
 from sklar.mimic.rules import Rules, resolve
 from sklar.mimic.splits import Lists, read_lists, split
 from sklar.mimic.steps import Steps, fingerprint
@@ -48,6 +52,9 @@ class Options:
         lists: Published splits, or None for the hash.
         restricted: Whether the result may not leave the machine; None asks the version: demos are open.
         synthetic: Whether the raw tables are simulated.
+        cxr: Folder of chest radiographs, or None.
+        reports: Folder or archive of their reports, or None.
+        notes: Whether clinical notes are read.
     """
 
     layout: Layout
@@ -56,6 +63,9 @@ class Options:
     lists: Lists | None
     restricted: bool | None
     synthetic: bool
+    cxr: Path | None
+    reports: Path | None
+    notes: bool
 
     def as_dict(self) -> dict[str, Any]:
         """For a fingerprint."""
@@ -68,6 +78,8 @@ class Options:
             "lists": None if self.lists is None else self.lists.about,
             "restricted": self.restricted,
             "synthetic": self.synthetic,
+            "files": [None if place is None else stamp(place) for place in (self.cxr, self.reports)],
+            "notes": self.notes,
         }
 
 
@@ -79,6 +91,9 @@ def prepare(
     rules: str | Rules = "compat",
     engine: str = "duckdb",
     *,
+    cxr: str | os.PathLike[str] | None = None,
+    reports: str | os.PathLike[str] | None = None,
+    notes: bool = False,
     test_list: str | os.PathLike[str] | None = None,
     valid_list: str | os.PathLike[str] | None = None,
     memory_limit: str | None = None,
@@ -99,6 +114,11 @@ def prepare(
         tasks: "ihm" (death in hospital), "readm" (readmission within 30 days); models learn the first.
         rules: "compat" (the published benchmark, defects included), "strict", or `Rules`.
         engine: "duckdb", "postgres" or "spark"; for others see `sklar.mimic.compiled`.
+        cxr: Folder of MIMIC-CXR-JPG: its metadata table, and the pictures of the paired stays under
+            ``files/``. The last bedside picture of a stay becomes modality "cxr".
+        reports: Folder or archive (.tar, .tar.gz, .zip) of MIMIC-CXR's reports; goes with ``cxr``. The report
+            of that picture becomes "report", one document per section.
+        notes: Whether the last notes of a stay become modality "notes" (MIMIC-III, NOTEEVENTS).
         test_list: Published list of test patients, lines "subject,0 or 1"; goes with ``valid_list``.
         valid_list: Published list of validation patients. Without lists patients are split by a hash.
         memory_limit: Of the embedded engine ("4GB"); what does not fit spills to disk.
@@ -116,9 +136,17 @@ def prepare(
     """
     layout = layout_of(source)
     synthetic = is_synthetic(Path(raw))
-    restricted = False if synthetic and restricted is None else restricted
-    lists = _lists(test_list, valid_list, layout)
-    options = Options(layout, _tasks(tasks), resolve(rules), lists, restricted, synthetic)
+    options = Options(
+        layout.with_notes() if notes else layout,
+        _tasks(tasks),
+        resolve(rules),
+        _lists(test_list, valid_list, layout),
+        False if synthetic and restricted is None else restricted,
+        synthetic,
+        *pictures_of(layout, cxr, reports),
+        notes,
+    )
+    layout = options.layout
     target = Path(out)
     say = progress or _silent
     say("looking at the raw tables", 0.0)
@@ -142,6 +170,8 @@ def prepare(
 def _make(
     target: Path, reader: Engine, steps: Steps, options: Options, configuration: str, say: Progress
 ) -> None:
+    for name in options.layout.tables:
+        reader.table(name)  # a missing column must not come to light after hours of reading
     say("choosing stays", 0.02)
     stays = _stays(reader, steps, options)
     rows = int(np.sum(stays["eligible"].to_numpy()))
@@ -163,18 +193,47 @@ def _make(
     check_split(parts, own["subject_id"].to_numpy().astype(str), "split")
     fitted = {"train_valid": ("train", "valid"), "train": ("train",)}[options.rules.normaliser]
     statistics = normaliser(array, np.flatnonzero(np.isin(parts, fitted)))
-    schema = schema_of(options.layout.source, options.tasks, grid(options.rules.clip))
-    say("normalising", 0.92)
+    added = _added(reader, steps, stays, own, parts, options, say)
+    schema = schema_of(options.tasks, grid(options.rules.clip), added)
+    say("normalising", 0.94)
     ready_path = _normalised(array, Preprocessor(schema, statistics), steps.folder / "ehr.ready.npy")
-    index = index_table(own, parts, options.tasks)
+    index = join(index_table(own, parts, options.tasks), added)
     manifest = describe(
         schema, index, stays, statistics, records, options.layout, options.rules, options.tasks,
-        lists=options.lists, restricted=options.restricted, synthetic=options.synthetic,
+        added=added, lists=options.lists, restricted=options.restricted, synthetic=options.synthetic,
         engine=reader.name, configuration=configuration,
     )  # fmt: skip
     say("writing", 0.97)
     contents = {"index": index, "stays": stays_table(own), "cells": cells}
-    write_folder(target, manifest, {**contents, "ehr": raw_path, "ehr.ready": ready_path})
+    contents |= {"ehr": raw_path, "ehr.ready": ready_path}
+    for addition in added:
+        contents |= addition.contents
+    write_folder(target, manifest, contents)
+
+
+def _added(
+    reader: Engine, steps: Steps, stays: pa.Table, own: pa.Table, parts: NDArray[np.str_], options: Options,
+    say: Progress,
+) -> list[Addition]:  # fmt: skip
+    """The modalities beside the series, in the order of the schema."""
+    rules, added = options.rules, []
+    if options.cxr is not None:
+        say("pairing pictures", 0.86)
+        paired, counts = pairs(options.cxr, own, rules, options.lists)
+
+        def decoding(done: float) -> None:
+            say("decoding pictures", 0.87 + 0.05 * done)
+
+        added.append(image(options.cxr, paired, counts, own, rules, steps, decoding))
+        if options.reports is not None:
+            say("reading reports", 0.92)
+            added.append(report(options.reports, paired, own, rules))
+    if options.notes:
+        inputs = partial(_inputs, reader, options)
+        added.append(note(reader, steps, stays, own, parts, rules, inputs, lambda what: say(what, 0.92)))
+    for addition in added:
+        check_training(addition, parts)
+    return added
 
 
 def _stays(reader: Engine, steps: Steps, options: Options) -> pa.Table:
@@ -190,11 +249,8 @@ def _stays(reader: Engine, steps: Steps, options: Options) -> pa.Table:
 
 def _inputs(reader: Engine, options: Options, *events: str) -> str:
     """What a step depends on: rules, the small tables, and the named event tables."""
-    used = {
-        name: place
-        for name, place in reader.fingerprint().items()
-        if name not in options.layout.events or name in events
-    }
+    small = set(options.layout.tables) - {*options.layout.events, *options.layout.notes}
+    used = {name: place for name, place in reader.fingerprint().items() if name in small or name in events}
     return fingerprint(__version__, options.layout.source, options.rules.as_dict(), reader.name, used)
 
 

@@ -6,6 +6,9 @@ from typing import Any, Literal, get_args
 
 from sklar.errors import UserError
 
+NUMBERS = {"report_hours": 0, "note_least": 1}
+"""Switches that are numbers, and their least values."""
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -38,6 +41,25 @@ class Rules:
         age: MIMIC-IV: age at the "anchor" year, or at the "admission".
         clock: "keep", or "check": admissions that end before they begin, and events more than a day
             outside the stay, are left out.
+        image_order: The last picture of a stay: "row" compares whole seconds, then the order of the table;
+            "exact" fractions of a second, then the pictures' names.
+        image_pixels: "resaved": scaled to a width of 512 and compressed a second time before it is scaled
+            to its size, as published; "direct": scaled once.
+        image_flips: In training pictures are "mirrored" at random, which moves the heart, or stay "upright".
+        reports: Studies whose sections were picked by hand have no report ("sectioned"), as in the published
+            table of sections, or are read like all others ("every").
+        report_hours: MIMIC-CXR has no times of reports: hours after its picture within which a report is
+            taken to be final. Later than the prediction, it is left out.
+        blank_text: A section without text, or a note without any after cleaning, is a document of its own
+            ("keep"), or none ("drop").
+        note_window: "event": notes before the 49th hour after the first event that is an hour or more after
+            the admission to the ICU; "prediction": notes charted by the prediction time, no summary of the
+            discharge.
+        note_least: Fewer notes are none.
+        note_ties: Of notes charted at one time the "later" row, or "all".
+        note_sample: A "third" of the rows of each split may have notes, or "all".
+        note_text: With the contractions and quotation marks of a "treebank" tokenizer, in lower case, or
+            "plain".
     """
 
     name: str
@@ -59,11 +81,24 @@ class Rules:
     diagnosis: Literal["known", "any"]
     age: Literal["anchor", "admission"]
     clock: Literal["keep", "check"]
+    image_order: Literal["row", "exact"]
+    image_pixels: Literal["resaved", "direct"]
+    image_flips: Literal["mirrored", "upright"]
+    reports: Literal["sectioned", "every"]
+    report_hours: float
+    blank_text: Literal["keep", "drop"]
+    note_window: Literal["event", "prediction"]
+    note_least: int
+    note_ties: Literal["later", "all"]
+    note_sample: Literal["third", "all"]
+    note_text: Literal["treebank", "plain"]
 
     def __post_init__(self) -> None:
         for entry in fields(self):
             allowed, value = get_args(entry.type), getattr(self, entry.name)
-            if entry.name not in ("name", "clip") and value not in allowed:
+            if entry.name in NUMBERS and value < NUMBERS[entry.name]:
+                raise UserError(f"rule {entry.name}={value!r}: at least {NUMBERS[entry.name]}")
+            if entry.name not in ("name", "clip", *NUMBERS) and value not in allowed:
                 raise UserError(f"rule {entry.name}={value!r}: choose one of {', '.join(allowed)}")
         if (self.categories == "merged") != (self.ties == "middle"):
             raise UserError(
@@ -101,6 +136,17 @@ COMPAT = Rules(
     diagnosis="known",
     age="anchor",
     clock="keep",
+    image_order="row",
+    image_pixels="resaved",
+    image_flips="mirrored",
+    reports="sectioned",
+    report_hours=0.0,
+    blank_text="keep",
+    note_window="event",
+    note_least=6,
+    note_ties="later",
+    note_sample="third",
+    note_text="treebank",
 )
 
 STRICT = Rules(
@@ -123,6 +169,17 @@ STRICT = Rules(
     diagnosis="any",
     age="admission",
     clock="check",
+    image_order="exact",
+    image_pixels="direct",
+    image_flips="upright",
+    reports="every",
+    report_hours=6.0,
+    blank_text="drop",
+    note_window="prediction",
+    note_least=1,
+    note_ties="all",
+    note_sample="all",
+    note_text="plain",
 )
 
 RULES = {"compat": COMPAT, "strict": STRICT}
@@ -147,6 +204,17 @@ def resolve(rules: "str | Rules", changes: Sequence[str] = ()) -> Rules:
         switches = [entry.name for entry in fields(rules) if entry.name not in ("name", "clip")]
         if name not in switches:
             raise UserError(f"rule {change!r}: a rule is NAME=VALUE with one of {', '.join(switches)}")
-        changed: dict[str, Any] = {name: value, "name": f"{rules.name.split(' ')[0]} with changes"}
+        changed: dict[str, Any] = {name: _read(name, value)}
+        changed["name"] = f"{rules.name.split(' ')[0]} with changes"
         rules = replace(rules, **changed)
     return rules
+
+
+def _read(name: str, value: str) -> str | int | float:
+    """A switch's value from its text."""
+    if name not in NUMBERS:
+        return value
+    try:
+        return float(value) if isinstance(getattr(COMPAT, name), float) else int(value)
+    except ValueError:
+        raise UserError(f"rule {name}={value!r}: a number, at least {NUMBERS[name]}") from None

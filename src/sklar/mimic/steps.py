@@ -36,9 +36,9 @@ class Steps:
         self.folder = steps_folder(out)
         self.folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
 
-    def file(self, name: str, inputs: str, write: Callable[[Path], None]) -> Path:
-        """The finished Parquet file of a step, which is run unless it was finished with the same inputs."""
-        path = self.folder / f"{name}-{inputs[:16]}.parquet"
+    def file(self, name: str, inputs: str, write: Callable[[Path], None], suffix: str = ".parquet") -> Path:
+        """The finished file of a step, which is run unless it was finished with the same inputs."""
+        path = self.folder / f"{name}-{inputs[:16]}{suffix}"
         if not path.exists():
             partial = path.with_suffix(".partial")
             write(partial)

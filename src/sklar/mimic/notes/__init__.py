@@ -1,0 +1,1 @@
+"""Clinical notes of MIMIC-III: which belong to a stay, and what of them is text."""

@@ -1,0 +1,579 @@
+"""Radiographs and reports beside the series of MIMIC-IV: pairing, pixels, times, splits, broken files."""
+
+import csv
+import gzip
+import random
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from raw_cxr import COLUMNS, REPORT, Radiographs, place
+from raw_mimic import START, Hospital
+from sklar import PreparedData
+from sklar.data.loading import PreparedDataset
+from sklar.errors import DataError, UserError
+from sklar.mimic import COMPAT, STRICT, Rules, audit_mimic, plan, prepare
+from sklar.mimic.published import MATCHED, PICTURES, count_findings
+from sklar.mimic.radiographs.decode import decode, image_spec
+from sklar.mimic.radiographs.pairing import Pictures, pair, read_pictures
+from test_cli import last_json, run
+
+RULES = {"compat": COMPAT, "strict": STRICT}
+STAYS = 12
+
+
+def hospital_of(stays: int = STAYS) -> Hospital:
+    return Hospital(stays)
+
+
+def pictures_of_most(hours: float = 20) -> Radiographs:
+    """A bedside picture of every patient but the third, and a lateral one after it."""
+    radiographs = Radiographs()
+    for subject in range(1, STAYS + 1):
+        if subject != 3:
+            radiographs.take(subject, hours)
+            radiographs.take(subject, hours + 1, view="LATERAL")
+    return radiographs
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("cxr")
+    return hospital_of().write_four(root / "raw"), pictures_of_most().write(root / "cxr")
+
+
+@pytest.fixture(scope="module", params=RULES)
+def data(request, places, tmp_path_factory) -> PreparedData:
+    raw, cxr = places
+    out = tmp_path_factory.mktemp("out") / request.param
+    return prepare("mimic-iv", raw, out, rules=request.param, cxr=cxr, reports=cxr)
+
+
+# pairing
+
+
+def test_the_last_bedside_picture_of_each_golden_stay_is_that_of_a_literal_restatement(test_data, tmp_path):
+    golden = test_data / "reference" / "mimic_golden"
+    if not (golden / "cxr").is_dir():
+        pytest.skip(f"no golden radiographs in {golden}; set SKLAR_TEST_DATA")
+    with gzip.open(golden / "mimic4" / "icu" / "icustays.csv.gz", "rt") as stream:
+        stays = list(csv.DictReader(stream))
+    metadata = golden / "cxr" / "mimic-cxr-2.0.0-metadata.csv.gz"
+    table = pa.table(
+        {
+            "subject_id": [int(row["subject_id"]) for row in stays],
+            "intime": [datetime.fromisoformat(row["intime"]) for row in stays],
+        }
+    )
+    found = pair(read_pictures(metadata), table, COMPAT)
+    with gzip.open(metadata, "rt") as stream:
+        wanted = restated(stays, list(csv.DictReader(stream)))
+    assert dict(zip(found["row"].to_pylist(), found["dicom_id"].to_pylist(), strict=True)) == wanted
+    assert len(wanted) > 3
+
+
+def restated(stays: list[dict[str, str]], pictures: list[dict[str, str]]) -> dict[int, str]:
+    """The published pairing, stay by stay: last bedside picture with INTIME <= time <= INTIME + 48 h."""
+    chosen: dict[int, str] = {}
+    for number, stay in enumerate(stays):
+        intime = datetime.fromisoformat(stay["intime"])
+        latest = intime
+        for picture in pictures:
+            clock = f"{int(float(picture['StudyTime'])):06}"
+            time = datetime.strptime(f"{picture['StudyDate']} {clock}", "%Y%m%d %H%M%S")
+            if picture["subject_id"] != stay["subject_id"] or picture["ViewPosition"] != "AP":
+                continue
+            if latest <= time <= intime + timedelta(hours=48):
+                latest, chosen[number] = time, picture["dicom_id"]
+    return chosen
+
+
+pictures_strategy = st.lists(
+    st.tuples(st.integers(1, 3), st.integers(-40, 220), st.booleans(), st.integers(0, 999_999)), max_size=12
+)
+
+
+def pictures_at(rows: list[tuple[int, int, bool, int]]) -> Pictures:
+    """Pictures of patients at quarters of hours and microseconds from `START`."""
+    begin = int((START - datetime(1970, 1, 1)).total_seconds()) * 1_000_000
+    return Pictures(
+        dicom=np.array([f"{number:04}" for number in range(len(rows))], dtype=np.str_),
+        subject=np.array([row[0] for row in rows], dtype=np.int64),
+        study=np.arange(len(rows)),
+        bedside=np.array([row[2] for row in rows], dtype=bool),
+        taken=np.array([begin + row[1] * 900_000_000 + row[3] for row in rows], dtype=np.int64),
+        untimed=0,
+    )
+
+
+TABLE = pa.table({"subject_id": [1, 2, 2], "intime": [START, START, START + timedelta(hours=5)]})
+
+
+@given(rows=pictures_strategy, order=st.randoms(use_true_random=False))
+def test_strict_pairs_never_postdate_the_prediction_and_do_not_depend_on_the_order_of_rows(rows, order):
+    pictures = pictures_at(rows)
+    found = pair(pictures, TABLE, STRICT)
+    assert all(0 <= second <= 48 * 3600 for second in found["second"].to_pylist())
+    shuffled = list(range(len(rows)))
+    order.shuffle(shuffled)
+    places = np.array(shuffled, dtype=np.int64)
+    again = Pictures(
+        pictures.dicom[places], pictures.subject[places], pictures.study[places], pictures.bedside[places],
+        pictures.taken[places], 0,
+    )  # fmt: skip
+    assert pair(again, TABLE, STRICT).equals(found)
+
+
+@given(rows=pictures_strategy, shift=st.integers(1, 10**8))
+def test_pictures_shifted_beyond_the_prediction_change_no_strict_pair(rows, shift):
+    pictures = pictures_at(rows)
+    found = pair(pictures, TABLE, STRICT)
+    last = int((START - datetime(1970, 1, 1)).total_seconds() + (5 + 48) * 3600) * 1_000_000
+    late = pictures.taken > last
+    later = Pictures(
+        pictures.dicom, pictures.subject, pictures.study, pictures.bedside,
+        np.where(late, pictures.taken + shift, pictures.taken), 0,
+    )  # fmt: skip
+    assert pair(later, TABLE, STRICT).equals(found)
+
+
+@pytest.mark.parametrize(
+    ("rules", "hours", "paired"),
+    [
+        ("compat", 0, True),
+        ("strict", 0, True),
+        ("compat", -0.001, False),
+        ("compat", 48, True),
+        ("strict", 48, True),
+        # half a second after the prediction: the benchmark cuts times to whole seconds
+        ("compat", 48 + 0.5 / 3600, True),
+        ("strict", 48 + 0.5 / 3600, False),
+        ("compat", 48 + 1 / 3600, False),
+    ],
+)
+def test_the_window_is_closed_at_both_ends(tmp_path, rules, hours, paired):
+    radiographs = Radiographs()
+    radiographs.take(2, hours)
+    radiographs.take(1, 10, view="PA")
+    path = radiographs.write(tmp_path / "cxr") / "mimic-cxr-2.0.0-metadata.csv.gz"
+    stays = pa.table({"subject_id": [2], "intime": [START]})
+    assert pair(read_pictures(path), stays, RULES[rules]).num_rows == paired
+
+
+def test_of_pictures_of_one_second_the_later_row_counts_or_the_greater_fraction(tmp_path):
+    radiographs = Radiographs()
+    first = radiographs.take(1, 10 + 0.9 / 3600)
+    second = radiographs.take(1, 10 + 0.1 / 3600)
+    path = radiographs.write(tmp_path / "cxr") / "mimic-cxr-2.0.0-metadata.csv.gz"
+    stays = pa.table({"subject_id": [1], "intime": [START]})
+    chosen = {
+        name: pair(read_pictures(path), stays, rules)["dicom_id"][0].as_py() for name, rules in RULES.items()
+    }
+    assert chosen == {"compat": second["dicom_id"], "strict": first["dicom_id"]}
+
+
+# pixels
+
+
+def literal(path: Path, rules: Rules) -> np.ndarray:
+    """What the published evaluation transform gives, with Pillow alone: (224, 224) bytes."""
+    picture = Image.open(path)
+    if rules is COMPAT:
+        again = path.with_suffix(".again.jpg")
+        picture.resize((512, int(picture.height * 512 / picture.width))).save(again)
+        picture = Image.open(again)
+    short = min(picture.size)
+    size = tuple(int(256 * side / short) for side in picture.size)
+    picture = picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+    left, top = (round((side - 224) / 2) for side in picture.size)
+    return np.asarray(picture.crop((left, top, left + 224, top + 224)))[..., 0]
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("shape", [(305, 254), (254, 305), (300, 300), (511, 300), (300, 511), (64, 50)])
+def test_a_model_sees_the_pixels_of_the_published_transform(tmp_path, rules, shape):
+    path = Radiographs_one(tmp_path, shape)
+    stored = decode(path, RULES[rules])
+    spec = image_spec(RULES[rules])
+    assert stored.shape == (1, spec.height, spec.width)
+    top, left = ((side - seen) // 2 for side, seen in zip(stored.shape[1:], spec.shape, strict=True))
+    np.testing.assert_array_equal(stored[0, top : top + 224, left : left + 224], literal(path, RULES[rules]))
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_decoding_at_a_reduced_scale_changes_little(tmp_path, rules):
+    """JPEG's own halving and ours differ by a grey level or two; smooth pictures as radiographs are."""
+    rows, columns = np.mgrid[0:2000, 0:1700]
+    smooth = 128 + 60 * np.sin(rows / 97) + 50 * np.cos(columns / 71)
+    Image.fromarray(smooth.astype(np.uint8)).save(tmp_path / "large.jpg", quality=95)
+    whole, reduced = (
+        literal(tmp_path / "large.jpg", RULES[rules]),
+        decode(tmp_path / "large.jpg", RULES[rules]),
+    )
+    difference = np.abs(whole.astype(int) - reduced[0, 48:272, 48:272].astype(int))
+    # one row more or less of the picture at a quarter of its size moves the centre by up to a pixel
+    assert difference.mean() < 2
+
+
+def Radiographs_one(folder: Path, shape: tuple[int, int]) -> Path:  # noqa: N802
+    radiographs = Radiographs()
+    row = radiographs.take(1, 1)
+    return radiographs.write(folder / "cxr", shape) / place(row)
+
+
+def tokens_of(data: PreparedData) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    shape = (data.content("report").num_rows, 4, 2)
+    return {"report": (np.ones(shape, dtype=np.int32), np.ones(shape, dtype=bool))}
+
+
+def test_the_image_is_normalised_and_in_three_channels(data):
+    batch = PreparedDataset(data, documents=tokens_of(data)).__getitems__([0, 2])
+    pixels = batch.inputs["cxr"].pixels.numpy()
+    assert pixels.shape == (2, 3, 224, 224)
+    grey = data.array("cxr")[0, 0, 48:272, 48:272] / np.float32(255)
+    for channel, (mean, sd) in enumerate(zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)):
+        np.testing.assert_allclose(pixels[0, channel], (grey - mean) / sd, atol=1e-5)
+    assert not pixels[1].any()  # the third patient has no picture
+    assert batch.present[:, 1].tolist() == [True, False]
+
+
+def test_pictures_are_changed_in_training_by_seed_epoch_and_row_alone(data):
+    training = PreparedDataset(data, documents=tokens_of(data), augment=5)
+    both, one = training.__getitems__([0, 1]), training.__getitems__([1])
+    np.testing.assert_array_equal(both.inputs["cxr"].pixels[1].numpy(), one.inputs["cxr"].pixels[0].numpy())
+    training.set_epoch(1)
+    later = training.__getitems__([1]).inputs["cxr"].pixels
+    assert (later != one.inputs["cxr"].pixels).any()
+    plain = PreparedDataset(data, documents=tokens_of(data)).__getitems__([1]).inputs["cxr"].pixels
+    assert (plain != one.inputs["cxr"].pixels).any()
+
+
+def test_only_the_published_rules_mirror_pictures():
+    assert (image_spec(COMPAT).augmentation.flip, image_spec(STRICT).augmentation.flip) == (0.5, 0.0)
+
+
+# the folder
+
+
+def test_presence_and_positions_name_who_has_a_picture(data):
+    has = [subject != "3" for subject in data.groups.tolist()]
+    for name in ("cxr", "report"):
+        assert data.present[:, data.modalities.index(name)].tolist() == has
+    assert data.rows(matched=True).tolist() == np.flatnonzero(has).tolist()
+    assert data.array("cxr").shape == (STAYS - 1, 1, 320, 320)
+    assert isinstance(data.array("cxr"), np.memmap)
+    assert data.manifest.presence == {"ehr": 1.0, "cxr": (STAYS - 1) / STAYS, "report": (STAYS - 1) / STAYS}
+    matched = {step.step: (step.subjects, step.events) for step in data.manifest.attrition[-3:]}
+    # odd numbered patients of the test hospital die
+    assert matched == {
+        "of these, with cxr": (STAYS - 1, STAYS // 2 - 1),
+        "of these, with report": (STAYS - 1, STAYS // 2 - 1),
+        "of these, with every modality": (STAYS - 1, STAYS // 2 - 1),
+    }
+
+
+def test_times_are_hours_before_the_prediction(data):
+    np.testing.assert_allclose(data.picture_times("cxr"), -28.0)
+    margin = data.manifest.rules["rule_report_hours"]
+    np.testing.assert_allclose(data.document_times("report")[:, 0], -28.0 + margin)
+
+
+def test_a_report_is_its_sections_blank_ones_only_under_published_rules(data):
+    published = data.manifest.rules["rule_name"] == "compat"
+    texts = ["No acute process.", "Lungs are clear.", "", "___."]
+    assert data.documents("report", [0]) == [texts if published else [text for text in texts if text]]
+    assert data.documents("report", [2]) == [[]]
+
+
+def test_a_late_report_is_left_out_by_strict_rules_though_its_picture_is_not(places, tmp_path):
+    raw, _ = places
+    cxr = pictures_of_most(hours=45).write(tmp_path / "cxr")
+    data = prepare("mimic-iv", raw, tmp_path / "early", rules="compat", cxr=cxr, reports=cxr)
+    assert data.manifest.presence["report"] == data.manifest.presence["cxr"] > 0
+    with pytest.raises(DataError, match="'report' is absent in all"):
+        prepare("mimic-iv", raw, tmp_path / "late", rules="strict", cxr=cxr, reports=cxr)
+
+
+def test_studies_picked_by_hand_have_no_report_under_published_rules(places, tmp_path):
+    raw, _ = places
+    radiographs = pictures_of_most()
+    for row, study in zip(radiographs.rows[:2], (50913680, 50058765), strict=True):
+        row["study_id"] = study
+        radiographs.reports[study] = REPORT
+    cxr = radiographs.write(tmp_path / "cxr")
+    made = {
+        name: prepare("mimic-iv", raw, tmp_path / name, rules=name, cxr=cxr, reports=cxr) for name in RULES
+    }
+    present = {name: data.present[0].tolist() for name, data in made.items()}
+    assert present == {"compat": [True, True, False], "strict": [True, True, True]}
+    assert made["compat"].manifest.records["report"]["picked_by_hand"] == 1
+
+
+def test_the_order_of_rows_and_a_second_run_change_nothing(places, data, tmp_path):
+    raw, cxr = places
+    copy = tmp_path / "cxr"
+    shutil.copytree(cxr, copy)
+    path = copy / "mimic-cxr-2.0.0-metadata.csv.gz"
+    header, *rows = gzip.decompress(path.read_bytes()).decode().splitlines()
+    random.Random(3).shuffle(rows)
+    path.write_bytes(gzip.compress("\n".join([header, *rows, ""]).encode()))
+    name = data.manifest.rules["rule_name"]
+    again = prepare("mimic-iv", raw, tmp_path / "out", rules=name, cxr=copy, reports=copy)
+    np.testing.assert_array_equal(again.array("cxr"), data.array("cxr"))
+    assert again.content("report").equals(data.content("report"))
+    assert again.hash == data.hash
+
+
+def test_labelled_pictures_are_counted_by_the_split_of_their_patients(places, tmp_path):
+    raw, cxr = places
+    copy = tmp_path / "cxr"
+    shutil.copytree(cxr, copy)
+    rows = read_pictures(copy / "mimic-cxr-2.0.0-metadata.csv.gz").study.tolist()
+    (copy / "mimic-cxr-2.0.0-chexpert.csv").write_text(
+        "subject_id,study_id\n" + "".join(f"1,{study}\n" for study in rows[4:])
+    )
+    (tmp_path / "test.csv").write_text("".join(f"{n},{int(n == 2)}\n" for n in range(1, 13)))
+    (tmp_path / "valid.csv").write_text("".join(f"{n},{int(n == 4)}\n" for n in range(1, 13) if n != 2))
+    lists = {"test_list": tmp_path / "test.csv", "valid_list": tmp_path / "valid.csv"}
+    data = prepare("mimic-iv", raw, tmp_path / "out", cxr=copy, **lists)
+    # eleven patients with two pictures each, the studies of the first two patients without labels
+    assert data.manifest.records["cxr"]["with_labels"] == {"train": 16, "valid": 2, "test": 0}
+
+
+# checks
+
+
+def test_the_audit_passes_what_was_prepared(data):
+    states = {finding.topic: finding.state for finding in audit_mimic(data)}
+    assert states["times of cxr"] == states["patients of cxr"] == states["times of report"] == "ok"
+    assert "failed" not in states.values()
+
+
+def changed(data: PreparedData, tmp_path: Path, name: str, column: str, change) -> list[str]:
+    """What fails when a column of a table of the folder is changed."""
+    copy = tmp_path / "copy"
+    shutil.copytree(data.path, copy)
+    table = pq.read_table(copy / f"{name}.parquet")
+    place = table.column_names.index(column)
+    pq.write_table(
+        table.set_column(place, column, pa.array(change(table[column].to_pylist()))), copy / f"{name}.parquet"
+    )
+    opened = PreparedData(copy, data.manifest, data.index)
+    return [finding.topic for finding in audit_mimic(opened) if finding.state == "failed"]
+
+
+def test_the_audit_finds_a_picture_after_the_prediction(data, tmp_path):
+    failed = changed(data, tmp_path, "cxr.source", "second", lambda values: [*values[:-1], 48 * 3600 + 0.5])
+    assert failed == ["times of cxr"]
+
+
+def test_the_audit_finds_a_picture_of_another_patient(data, tmp_path):
+    failed = changed(data, tmp_path, "cxr.source", "subject_id", lambda values: [*values[1:], values[0]])
+    assert failed == ["patients of cxr"]
+
+
+def test_the_audit_finds_a_report_after_the_prediction(data, tmp_path):
+    failed = changed(data, tmp_path, "report", "times", lambda lists: [[0.5] * len(own) for own in lists])
+    assert failed == ["times of report"]
+
+
+def test_matched_counts_stand_beside_the_papers(data):
+    from dataclasses import replace
+
+    rules = {**data.manifest.rules, "version": "2.2"}
+    records = {**data.manifest.records, "cxr": {"with_labels": dict.fromkeys(("train", "valid", "test"), 7)}}
+    other = PreparedData(data.path, replace(data.manifest, rules=rules, records=records), data.index)
+    found = {finding.topic: finding for finding in count_findings(other)}
+    assert found["cxr: count of all"].detail.startswith("11 here, 5,931 published")
+    assert found["report: count of readm"].detail.split(", ")[1].startswith("1,262 published")
+    assert found["pictures: count of all"].detail.startswith("21 here, 377,095 published")
+    assert (found["cxr: count of all"].state == "failed") == (rules["rule_name"] == "compat")
+
+
+def test_published_splits_add_up():
+    for table in (*MATCHED[("mimic-iv", "2.2")].values(), *MATCHED[("mimic-iii", "1.4")].values(), PICTURES):
+        assert table["train"] + table["valid"] + table["test"] == table["all"]
+
+
+# bad input
+
+
+def fails(raw: Path, cxr: Path, *words: str, **options) -> None:
+    out = cxr.parent / "refused"
+    with pytest.raises(DataError) as caught:
+        prepare("mimic-iv", raw, out, cxr=cxr, **options)
+    for word in words:
+        assert word in str(caught.value)
+    assert not out.exists()
+
+
+@pytest.fixture
+def broken(places, tmp_path) -> tuple[Path, Path]:
+    copy = tmp_path / "cxr"
+    shutil.copytree(places[1], copy)
+    return places[0], copy
+
+
+def first_picture(cxr: Path) -> Path:
+    """The paired picture of the first patient."""
+    return next(iter(sorted((cxr / "files" / "p1" / "p1").rglob("00000001-*.jpg"))))
+
+
+def test_missing_pictures_are_listed_for_a_download_and_then_work_goes_on(broken):
+    raw, cxr = broken
+    path = first_picture(cxr)
+    content = path.read_bytes()
+    path.unlink()
+    fails(
+        raw,
+        cxr,
+        "1 of 11 pictures are missing",
+        str(path.relative_to(cxr)),
+        "missing-pictures.txt",
+        "download",
+    )
+    listing = cxr.parent / ".refused.steps" / "missing-pictures.txt"
+    assert listing.read_text().split() == [str(path.relative_to(cxr))]
+    path.write_bytes(content)
+    assert prepare("mimic-iv", raw, cxr.parent / "refused", cxr=cxr).manifest.presence["cxr"] > 0
+
+
+def test_a_truncated_picture_is_named(broken):
+    raw, cxr = broken
+    path = first_picture(cxr)
+    path.write_bytes(path.read_bytes()[:500])
+    fails(raw, cxr, str(path), "cannot be read", "Fetch it again")
+
+
+def test_a_file_that_is_no_picture_is_named(broken):
+    raw, cxr = broken
+    path = first_picture(cxr)
+    path.write_text("<html>please log in</html>")
+    fails(raw, cxr, str(path), "cannot be read")
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused(broken):
+    raw, cxr = broken
+    Image.fromarray(np.zeros((10_000, 9_500), dtype=np.uint8)).save(first_picture(cxr), quality=1)
+    fails(raw, cxr, str(first_picture(cxr)), "too large")
+
+
+@pytest.mark.parametrize("column", COLUMNS[:4] + COLUMNS[6:])
+def test_a_metadata_table_without_a_column_is_refused_before_any_table_is_read(places, tmp_path, column):
+    columns = [name for name in COLUMNS if name != column]
+    cxr = pictures_of_most().write(tmp_path / "cxr", columns=columns)
+    fails(places[0], cxr, "metadata.csv.gz", f"'{column.lower()}'", "as it is")
+    assert not (tmp_path / ".refused.steps").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("StudyDate", "21500231", ("'21500231'", "no date")),
+        ("StudyTime", "126100.0", ("'126100.0'", "no time")),
+        ("StudyTime", "noon", ("'noon'", "no number")),
+        ("subject_id", "p7", ("'p7'", "no number")),
+    ],
+)
+def test_a_value_of_the_metadata_that_cannot_be_is_named_by_row(tmp_path, column, value, words):
+    radiographs = pictures_of_most()
+    radiographs.rows[4][column] = value
+    if column == "subject_id":
+        radiographs.rows = radiographs.rows[:5]
+    path = radiographs.write(tmp_path / "cxr") / "mimic-cxr-2.0.0-metadata.csv.gz"
+    with pytest.raises(DataError) as caught:
+        read_pictures(path)
+    for word in (str(path), f"'{column.lower()}'", "row 5", *words):
+        assert word in str(caught.value)
+
+
+def test_pictures_without_a_time_are_left_out_and_counted(places, tmp_path):
+    radiographs = pictures_of_most()
+    radiographs.rows[0]["StudyTime"] = ""
+    data = prepare("mimic-iv", places[0], tmp_path / "out", cxr=radiographs.write(tmp_path / "cxr"))
+    assert data.manifest.records["cxr"]["without_time"] == 1
+    assert not data.present[0, 1]
+
+
+def test_a_cut_off_metadata_table_is_named(broken):
+    raw, cxr = broken
+    path = cxr / "mimic-cxr-2.0.0-metadata.csv.gz"
+    path.write_bytes(path.read_bytes()[:-40])
+    fails(raw, cxr, "metadata.csv.gz", "cannot be read", "download the file again")
+
+
+def test_an_empty_metadata_table_is_named(places, tmp_path):
+    fails(places[0], Radiographs().write(tmp_path / "cxr"), "metadata.csv.gz", "no rows")
+
+
+def test_a_folder_without_the_metadata_table_is_named(places, tmp_path):
+    (tmp_path / "cxr").mkdir()
+    fails(places[0], tmp_path / "cxr", "mimic-cxr-*-metadata", "MIMIC-CXR-JPG")
+
+
+def test_two_versions_in_one_folder_are_refused(broken):
+    raw, cxr = broken
+    shutil.copy(cxr / "mimic-cxr-2.0.0-metadata.csv.gz", cxr / "mimic-cxr-2.1.0-metadata.csv.gz")
+    fails(raw, cxr, "several versions")
+
+
+def test_pictures_of_other_patients_are_refused(places, tmp_path):
+    radiographs = Radiographs()
+    radiographs.take(77, 10)
+    fails(places[0], radiographs.write(tmp_path / "cxr"), "no bedside picture", "12 stays")
+
+
+def test_a_patient_in_two_splits_is_refused_with_pictures_too(places, tmp_path):
+    raw, cxr = places
+    (tmp_path / "test.csv").write_text("1,1\n2,0\n")
+    (tmp_path / "valid.csv").write_text("1,1\n2,0\n")
+    lists = {"test_list": tmp_path / "test.csv", "valid_list": tmp_path / "valid.csv"}
+    with pytest.raises(DataError, match=r"subject 1 .*two splits"):
+        prepare("mimic-iv", raw, tmp_path / "out", cxr=cxr, **lists)
+
+
+def test_pictures_go_with_mimic_iv_and_reports_with_pictures(places, tmp_path):
+    raw, cxr = places
+    with pytest.raises(UserError, match="MIMIC-III has no chest radiographs"):
+        prepare("mimic-iii", raw, tmp_path / "out", cxr=cxr)
+    with pytest.raises(UserError, match="give --cxr"):
+        prepare("mimic-iv", raw, tmp_path / "out", reports=cxr)
+    with pytest.raises(UserError, match="no such folder or archive"):
+        prepare("mimic-iv", raw, tmp_path / "out", cxr=cxr, reports=tmp_path / "nowhere")
+    with pytest.raises(UserError, match="another data set"):
+        prepare("mimic-iv", raw, tmp_path / "out", notes=True)
+
+
+# the command line
+
+
+def test_the_command_line_prepares_checks_and_says_what_it_would_read(places, tmp_path):
+    raw, cxr = places
+    options = ("--raw", raw, "--cxr", cxr, "--reports", cxr)
+    dry = last_json(run("prepare", "mimic-iv", "--out", tmp_path / "out", *options, "--dry-run", "--json"))
+    assert [table["table"] for table in dry["tables"]][-3:] == ["metadata", "cxr", "reports"]
+    assert not (tmp_path / "out").exists()
+    done = last_json(
+        run("prepare", "mimic-iv", "--out", tmp_path / "out", *options, "--rules", "strict", "--json")
+    )
+    assert done["presence"]["report"] == done["presence"]["cxr"] == 11 / 12
+    findings = last_json(run("validate", tmp_path / "out", "--json"))["findings"]
+    assert {"times of cxr", "patients of cxr", "times of report"} <= {
+        finding["topic"] for finding in findings
+    }
+    assert (tmp_path / "out").stat().st_mode & 0o077 == 0
+
+
+def test_a_plan_refuses_what_preparation_would(places, tmp_path):
+    raw, _ = places
+    cxr = pictures_of_most().write(tmp_path / "cxr", columns=COLUMNS[1:])
+    with pytest.raises(DataError, match="no column 'dicom_id'"):
+        plan("mimic-iv", raw, cxr=cxr)
