@@ -18,13 +18,16 @@ def predict(
     draws: Annotated[int | None, typer.Option(min=1, help="Draws of the missing latents.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the rows of a prepared folder: probability, imputation interval, what was observed."""
+    """Predict the rows of a prepared folder: probability, imputation interval, set, what was observed."""
     from sklar import runs
     from sklar.data.store import PreparedData
 
     started = time.monotonic()
-    predictions = runs.Run.open(run).predict(PreparedData.open(data), split, draws)
-    runs.write_predictions(out, predictions)
+    opened = runs.Run.open(run)
+    predictions = opened.predict(PreparedData.open(data), split, draws)
+    known = opened.calibration
+    sets = None if known is None else known.conformal.sets(predictions.probability)
+    runs.write_predictions(out, predictions, sets)
     rows, imputed = len(predictions.ids), int((~predictions.present.all(1)).sum())
     if as_json:
         show_json(

@@ -47,7 +47,7 @@ class MaskedRows:
         draws: int | None = None,
         seed: int | None = None,
     ) -> None:
-        self._model = run.model
+        self._model, self._calibration = run.model, run.calibration
         own, documents = run.ready(data)
         rows = own.rows(split)
         rows = rows[~np.isnan(own.target[rows])]
@@ -59,9 +59,18 @@ class MaskedRows:
         self.ids, self.groups, self.weight = own.ids[rows], own.groups[rows], own.weight[rows]
         self.modalities = own.modalities
 
-    @torch.no_grad()
     def draw(self, present: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(S, N) probabilities of S draws, when the model sees ``present`` (N, M); 1 if it draws none."""
+        found = self._answers(present)
+        return found if self._calibration is None else self._calibration.recalibration(found)
+
+    def predict(self, present: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(N,) probabilities, averaged over the draws, when the model sees ``present`` (N, M)."""
+        found = np.asarray(self._answers(present).mean(0))
+        return found if self._calibration is None else self._calibration.recalibration(found)
+
+    @torch.no_grad()
+    def _answers(self, present: NDArray[np.bool_]) -> NDArray[np.float64]:
         device = next(self._model.parameters()).device
         answers, start = [], 0
         for batch in self._batches:
@@ -71,7 +80,3 @@ class MaskedRows:
             answers.append(self._model.predict_draws(masked, self._draws, generator)[..., 0].double().cpu())
             start += len(batch)
         return np.asarray(torch.cat(answers, dim=1).numpy())
-
-    def predict(self, present: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(N,) probabilities, averaged over the draws, when the model sees ``present`` (N, M)."""
-        return np.asarray(self.draw(present).mean(0))

@@ -6,14 +6,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from sklar.errors import DataError
 from sklar.training.callbacks import write
 from sklar.types import Predictions
 
 
-def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions as Parquet: one row each, one ``present_<modality>`` column per modality."""
+def write_predictions(path: Path, predictions: Predictions, sets: NDArray[np.bool_] | None = None) -> None:
+    """Write predictions as Parquet: one row each, one ``present_<modality>`` column per modality.
+
+    Args:
+        path: The file.
+        predictions: Of N rows.
+        sets: (N, 2) whether a non-event, and an event, is in the prediction set; written as ``set_0`` and
+            ``set_1``.
+    """
     columns = {
         "id": predictions.ids,
         "group": predictions.groups,
@@ -25,6 +33,8 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     }
     for column, name in enumerate(predictions.modalities):
         columns[f"present_{name}"] = predictions.present[:, column]
+    if sets is not None:
+        columns |= {f"set_{label}": sets[:, label] for label in range(sets.shape[1])}
     buffer = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), buffer)
     write(path, buffer.getvalue().to_pybytes())

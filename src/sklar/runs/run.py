@@ -16,6 +16,7 @@ from sklar.errors import DataError, UserError
 from sklar.models import FusionModel, ModelConfig, create
 from sklar.runs.folder import CONFIG, DATA, METRICS
 from sklar.runs.predictions import read_predictions
+from sklar.training.calibration import CALIBRATION, Calibration
 from sklar.training.config import RunConfig
 from sklar.training.inputs import shapes, tokenise, tokenizer_file
 from sklar.training.members import restore
@@ -100,7 +101,7 @@ class Run:
         """
         model = self.model
         own, documents = self.ready(data)
-        return predict(
+        found = predict(
             model,
             own,
             own.rows(split),
@@ -108,6 +109,7 @@ class Run:
             draws or self.config.training.draws,
             self.config.seed if seed is None else seed,
         )
+        return found if self.calibration is None else self.calibration.apply(found)
 
     def ready(self, data: PreparedData) -> tuple[PreparedData, dict[str, Tokens]]:
         """A prepared folder with the statistics of this run, and its texts by this run's tokenizers.
@@ -125,6 +127,12 @@ class Run:
         statistics: Statistics = self.data["statistics"]
         own = replace(data, manifest=replace(data.manifest, statistics=statistics))
         return own, tokenise(own, self._tokenizers, model_config(self.config).encoders)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What recalibrates the model's probabilities; None where they are its own."""
+        file = self.path / CALIBRATION
+        return Calibration.from_dict(json.loads(file.read_text())) if file.is_file() else None
 
     def predictions(self, split: str = "test") -> Predictions:
         """The stored predictions of a split."""

@@ -2,11 +2,12 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from sklar.data.loading import PreparedDataset, loader
@@ -16,8 +17,9 @@ from sklar.encoders import Backbone
 from sklar.errors import DataError
 from sklar.models import FusionModel, create
 from sklar.runs.folder import METRICS, WEIGHTS, enter, to_json
-from sklar.runs.predictions import read_predictions, write_predictions
+from sklar.runs.predictions import write_predictions
 from sklar.runs.run import Run, model_config
+from sklar.training.calibration import CALIBRATION, ValidationRows, calibrate, validation_rows
 from sklar.training.callbacks import write
 from sklar.training.config import RunConfig
 from sklar.training.inputs import shapes, tokenise, tokenizer_file, train_tokenizers
@@ -30,7 +32,7 @@ from sklar.training.reference import (
     fit_predict,
 )
 from sklar.training.validation import judge
-from sklar.types import Batch
+from sklar.types import Batch, Predictions
 from sklar.weights import SCRATCH
 
 SPLITS = ("valid", "test")
@@ -75,32 +77,58 @@ def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool)
     tokenizers = train_tokenizers(data, settings.encoders, out)
     documents = tokenise(data, tokenizers, settings.encoders)
     inputs = shapes(data.schema, tokenizers)
+    parts = validation_rows(config.calibration, data, config.seed)
 
     def load(seed: int) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
         train = PreparedDataset(data, "train", documents, training.censoring, augment=seed)
-        valid = PreparedDataset(data, "valid", documents, training.censoring)
+        valid = PreparedDataset(data, parts.selection, documents, training.censoring)
         return loader(train, training.batch_size, seed=seed, shuffle=True), loader(valid, 512)
 
     members = fit_members(lambda: create(inputs, settings), load, training, out, config.seed, progress)
     model = together(members)
     write(out / WEIGHTS, to_json(_origins(model, data.schema, out)))
-    for split in SPLITS:
-        predictions = predict(model, data, data.rows(split), documents, training.draws, config.seed)
-        write_predictions(out / f"predictions_{split}.parquet", predictions)
+
+    def answer(rows: NDArray[np.int64]) -> Predictions:
+        return predict(model, data, rows, documents, training.draws, config.seed)
+
+    calibration = _finish(config, data, parts, answer, out)
     first = members[0].summary
     # the copula that is shown is the first member's
-    fitted = {"parameters": _count(model), **_joint(members[0].model, first["validation"])}
+    fitted = {
+        "parameters": _count(model),
+        "calibration": calibration,
+        **_joint(members[0].model, first["validation"]),
+    }
     if len(members) == 1:
         return fitted | {name: first[name] for name in ("best_epoch", "epochs", "validation")}
     return fitted | {
-        "validation": _validation(out, training.censoring == "ipcw"),
+        "validation": _validation(answer(parts.selection), training.censoring == "ipcw"),
         "members": [member.summary for member in members],
     }
 
 
-def _validation(folder: Path, weighted: bool) -> dict[str, float]:
+def _finish(
+    config: RunConfig,
+    data: PreparedData,
+    parts: ValidationRows,
+    answer: Callable[[NDArray[np.int64]], Predictions],
+    out: Path,
+) -> dict[str, Any] | None:
+    """Recalibrate where that is asked for, write the predictions of every split, and say what was fitted."""
+    weighted = config.training.censoring == "ipcw"
+    calibration = calibrate(config.calibration, parts, answer, weighted, config.seed)
+    fitted = None if calibration is None else calibration.to_dict()
+    if fitted is not None:
+        write(out / CALIBRATION, to_json(fitted))
+    for split in SPLITS:
+        predictions = answer(data.rows(split))
+        shown = predictions if calibration is None else calibration.apply(predictions)
+        write_predictions(out / f"predictions_{split}.parquet", shown)
+    return fitted
+
+
+def _validation(predictions: Predictions, weighted: bool) -> dict[str, float]:
     """What the adapter reports of one model's validation rows, of the averaged probabilities."""
-    predictions = read_predictions(folder / "predictions_valid.parquet")
     weight = predictions.weight if weighted else np.ones(len(predictions.ids))
     return judge("binary", predictions.target, predictions.probability[:, None], weight)
 
@@ -110,12 +138,20 @@ def _fit_reference(
 ) -> dict[str, Any]:
     ipcw = config.training.censoring == "ipcw"
     weight = data.weight if ipcw else np.ones(len(data.ids))
-    probability, valid_auroc = fit_predict(reference, data, weight, config.seed)
-    for split in SPLITS:
-        rows = data.rows(split)
+    parts = validation_rows(config.calibration, data, config.seed)
+    probability, valid_auroc = fit_predict(reference, data, weight, config.seed, parts.selection)
+
+    def answer(rows: NDArray[np.int64]) -> Predictions:
         own = probability[rows]
-        write_predictions(out / f"predictions_{split}.parquet", of(data, rows, own, own, own))
-    return {"validation": {"valid_auroc": valid_auroc}, "alignment": None, "copula": None}
+        return of(data, rows, own, own, own)
+
+    calibration = _finish(config, data, parts, answer, out)
+    return {
+        "calibration": calibration,
+        "validation": {"valid_auroc": valid_auroc},
+        "alignment": None,
+        "copula": None,
+    }
 
 
 def _joint(model: FusionModel, best: Mapping[str, float]) -> dict[str, Any]:

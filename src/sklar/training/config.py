@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sklar.data.view import View
 from sklar.errors import UserError, nearest
 from sklar.models import MODELS, AnyConfig
+from sklar.training.calibration import CalibrationConfig
 from sklar.training.presets import merge, preset
 from sklar.training.reference import REFERENCES, GradientBoostingConfig, LogisticRegressionConfig
 
@@ -58,6 +59,7 @@ class RunConfig(BaseModel):
     model: AnyModelConfig
     data: View = View()
     training: TrainingConfig = TrainingConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
     seed: int = 0
     preset: str = "default"
     """The key of `sklar.training.presets.PRESETS` that the other values started from; a record only."""

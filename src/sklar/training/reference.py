@@ -60,22 +60,27 @@ REFERENCES: dict[str, type[ReferenceConfig]] = {
 
 
 def fit_predict(
-    config: ReferenceConfig, data: PreparedData, weight: NDArray[np.float64], seed: int
+    config: ReferenceConfig,
+    data: PreparedData,
+    weight: NDArray[np.float64],
+    seed: int,
+    selection: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], float]:
-    """Fit on the labelled training rows, choose on the validation rows, predict every row.
+    """Fit on the labelled training rows, choose on validation rows, predict every row.
 
     Args:
         config: Which reference, and its settings.
         data: The prepared folder.
         weight: (N,) case weights of the fit.
         seed: Of the trees.
+        selection: Positions of the validation rows to choose on.
 
     Returns:
         (N,) probabilities and the validation AUROC.
     """
     features = Features(data)
     x, y = features.matrix(), data.target
-    train, valid = (rows[~np.isnan(y[rows])] for rows in (data.rows("train"), data.rows("valid")))
+    train, valid = (rows[~np.isnan(y[rows])] for rows in (data.rows("train"), selection))
 
     def judge(probability: NDArray[np.float64]) -> float:
         return float(auroc(y[valid], probability[valid], weight=weight[valid]))
