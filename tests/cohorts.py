@@ -67,3 +67,28 @@ TINY = (
     "model.encoders.text.intermediate=8",
     "model.encoders.table.hidden=8",
 )
+
+OWN: dict[str, tuple[str, ...]] = {
+    "interleaved": (
+        "model.dim=16",
+        "model.heads=2",
+        "model.layers=1",
+        "model.embedding=8",
+        "model.time_heads=2",
+        "model.queries=6",
+    ),
+    "lsmt": (
+        "model.width=16",
+        "model.heads=2",
+        "model.head_width=8",
+        "model.mlp=16",
+        "model.layers=1",
+        "model.perceiver.latents=4",
+        "model.perceiver.width=16",
+        "model.perceiver.depth=2",
+        "model.perceiver.cross_width=8",
+        "model.perceiver.heads=2",
+        "model.perceiver.head_width=8",
+    ),
+}
+"""Sizes of the models whose own default is the published one."""

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cohorts import TINY, small_cohort
+from cohorts import OWN, TINY, small_cohort
 from sklar import runs
 from sklar.data.store import PreparedData
 from sklar.errors import DataError, UserError
@@ -54,7 +54,8 @@ def finished(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> ru
 
 
 def tiny(model: str, *more: str) -> RunConfig:
-    return resolve(model, [*TINY, *(["model.modality=labs"] if model == "single" else []), *more])
+    one = ["model.modality=labs"] if model == "single" else []
+    return resolve(model, [*TINY, *OWN.get(model, ()), *one, *more])
 
 
 def test_a_finished_run_holds_its_files_and_nothing_half_written(finished: runs.Run) -> None:
