@@ -201,8 +201,8 @@ def literal(path: Path, rules: Rules) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(305, 254), (254, 305), (300, 300), (511, 300), (300, 511), (64, 50)])
 def test_a_model_sees_the_pixels_of_the_published_transform(tmp_path, rules, shape):
     path = Radiographs_one(tmp_path, shape)
-    stored = decode(path, RULES[rules])
     spec = image_spec(RULES[rules])
+    stored = decode(path, spec, RULES[rules])
     assert stored.shape == (1, spec.height, spec.width)
     top, left = ((side - seen) // 2 for side, seen in zip(stored.shape[1:], spec.shape, strict=True))
     np.testing.assert_array_equal(stored[0, top : top + 224, left : left + 224], literal(path, RULES[rules]))
@@ -216,7 +216,7 @@ def test_decoding_at_a_reduced_scale_changes_little(tmp_path, rules):
     Image.fromarray(smooth.astype(np.uint8)).save(tmp_path / "large.jpg", quality=95)
     whole, reduced = (
         literal(tmp_path / "large.jpg", RULES[rules]),
-        decode(tmp_path / "large.jpg", RULES[rules]),
+        decode(tmp_path / "large.jpg", image_spec(RULES[rules]), RULES[rules]),
     )
     difference = np.abs(whole.astype(int) - reduced[0, 48:272, 48:272].astype(int))
     # one row more or less of the picture at a quarter of its size moves the centre by up to a pixel
@@ -254,6 +254,19 @@ def test_pictures_are_changed_in_training_by_seed_epoch_and_row_alone(data):
     assert (later != one.inputs["cxr"].pixels).any()
     plain = PreparedDataset(data, documents=tokens_of(data)).__getitems__([1]).inputs["cxr"].pixels
     assert (plain != one.inputs["cxr"].pixels).any()
+
+
+@pytest.mark.parametrize("seen", [16, 64, 224])
+def test_pictures_of_another_size_keep_the_proportions(tmp_path, seen):
+    spec = image_spec(STRICT, seen)
+    path = tmp_path / "picture.jpg"
+    Image.fromarray(np.full((600, 500), 255, dtype=np.uint8)).save(path)
+    lit = decode(path, spec, STRICT)[0] > 127
+    assert spec.shape == (seen, seen)
+    # all of what is seen is picture; stored are the whole shorter side, and the whole longer one
+    assert lit.any(0).sum() == pytest.approx(seen * 256 / 224, abs=1)
+    assert lit.any(1).sum() == pytest.approx(seen * 256 / 224 * 1.2, abs=1)
+    assert spec.height == pytest.approx(seen * 320 / 224, abs=1)
 
 
 def test_only_the_published_rules_mirror_pictures():
@@ -550,6 +563,8 @@ def test_pictures_go_with_mimic_iv_and_reports_with_pictures(places, tmp_path):
         prepare("mimic-iv", raw, tmp_path / "out", cxr=cxr, reports=tmp_path / "nowhere")
     with pytest.raises(UserError, match="another data set"):
         prepare("mimic-iv", raw, tmp_path / "out", notes=True)
+    with pytest.raises(UserError, match="image size 8: give 16 to 1024"):
+        prepare("mimic-iv", raw, tmp_path / "out", cxr=cxr, image_size=8)
 
 
 # the command line
@@ -562,9 +577,21 @@ def test_the_command_line_prepares_checks_and_says_what_it_would_read(places, tm
     assert [table["table"] for table in dry["tables"]][-3:] == ["metadata", "cxr", "reports"]
     assert not (tmp_path / "out").exists()
     done = last_json(
-        run("prepare", "mimic-iv", "--out", tmp_path / "out", *options, "--rules", "strict", "--json")
+        run(
+            "prepare",
+            "mimic-iv",
+            "--out",
+            tmp_path / "out",
+            *options,
+            "--rules",
+            "strict",
+            "--image-size",
+            32,
+            "--json",
+        )
     )
     assert done["presence"]["report"] == done["presence"]["cxr"] == 11 / 12
+    assert PreparedData.open(tmp_path / "out").schema.images["cxr"].shape == (32, 32)
     findings = last_json(run("validate", tmp_path / "out", "--json"))["findings"]
     assert {"times of cxr", "patients of cxr", "times of report"} <= {
         finding["topic"] for finding in findings

@@ -40,6 +40,9 @@ def prepare_mimic(
     reports: Annotated[
         Path | None, typer.Option(help="With --cxr: folder or archive of MIMIC-CXR's reports, added as text.")
     ] = None,
+    image_size: Annotated[
+        int, typer.Option(help="Side of the square of a picture that models see, in pixels.")
+    ] = 224,
     notes: Annotated[bool, typer.Option("--notes", help="mimic-iii: add the last notes of a stay.")] = False,
     test_list: Annotated[Path | None, typer.Option(help="Published list of test patients.")] = None,
     valid_list: Annotated[Path | None, typer.Option(help="Published list of validation patients.")] = None,
@@ -66,7 +69,8 @@ def prepare_mimic(
     with progress_bar() as progress:
         data = mimic.prepare(
             source, raw, out, task or ("ihm", "readm"), mimic.resolve(rules, rule or ()), engine,
-            cxr=cxr, reports=reports, notes=notes, test_list=test_list, valid_list=valid_list,
+            cxr=cxr, reports=reports, image_size=image_size, notes=notes,
+            test_list=test_list, valid_list=valid_list,
             memory_limit=memory_limit, threads=threads, restricted=restricted, progress=progress,
         )  # fmt: skip
     show_prepared(data, out, as_json)

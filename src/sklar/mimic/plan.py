@@ -8,7 +8,7 @@ from sklar.mimic.engines import Engine
 from sklar.mimic.layout import Layout, layout_of
 from sklar.mimic.open import open_engine
 from sklar.mimic.radiographs.files import find_metadata
-from sklar.mimic.radiographs.modality import pictures_of
+from sklar.mimic.radiographs.modality import Radiographs, radiographs_of
 from sklar.mimic.radiographs.pairing import COLUMNS
 
 
@@ -48,20 +48,25 @@ def plan(
         DataError: A table or a column is missing.
     """
     layout = layout_of(source)
-    pictures, texts = pictures_of(layout, cxr, reports)
+    place = radiographs_of(layout, cxr, reports)
     layout = layout.with_notes() if notes else layout
     reader = open_engine(engine, raw, layout, memory_limit, None, Path.cwd() / "plan")
     try:
         readings = [_reading(reader, layout, name) for name in layout.tables]
     finally:
         reader.close()
-    if pictures is not None:
-        metadata = find_metadata(pictures)
-        readings.append(Reading("metadata", str(metadata), metadata.stat().st_size, COLUMNS))
-        readings.append(Reading("cxr", str(pictures), None, ("the last bedside picture of a stay",)))
-    if texts is not None:
-        size = None if texts.is_dir() else texts.stat().st_size
-        readings.append(Reading("reports", str(texts), size, ("the report of that picture",)))
+    return readings if place is None else [*readings, *_pictures(place)]
+
+
+def _pictures(place: Radiographs) -> list[Reading]:
+    metadata, reports = find_metadata(place.folder), place.reports
+    readings = [
+        Reading("metadata", str(metadata), metadata.stat().st_size, COLUMNS),
+        Reading("cxr", str(place.folder), None, ("the last bedside picture of a stay",)),
+    ]
+    if reports is not None:
+        size = None if reports.is_dir() else reports.stat().st_size
+        readings.append(Reading("reports", str(reports), size, ("the report of that picture",)))
     return readings
 
 

@@ -30,7 +30,8 @@ from sklar.mimic.grid import chunks_of, normaliser, write_grid
 from sklar.mimic.layout import Layout, layout_of
 from sklar.mimic.notes.modality import note
 from sklar.mimic.open import open_engine
-from sklar.mimic.radiographs.modality import image, pairs, pictures_of, report, stamp
+from sklar.mimic.radiographs.decode import SEEN
+from sklar.mimic.radiographs.modality import Radiographs, image, pairs, radiographs_of, report
 from sklar.mimic.rules import Rules, resolve
 from sklar.mimic.splits import Lists, read_lists, split
 from sklar.mimic.steps import Steps, fingerprint
@@ -52,8 +53,7 @@ class Options:
         lists: Published splits, or None for the hash.
         restricted: Whether the result may not leave the machine; None asks the version: demos are open.
         synthetic: Whether the raw tables are simulated.
-        cxr: Folder of chest radiographs, or None.
-        reports: Folder or archive of their reports, or None.
+        radiographs: Where chest radiographs and their reports lie, or None.
         notes: Whether clinical notes are read.
     """
 
@@ -63,8 +63,7 @@ class Options:
     lists: Lists | None
     restricted: bool | None
     synthetic: bool
-    cxr: Path | None
-    reports: Path | None
+    radiographs: Radiographs | None
     notes: bool
 
     def as_dict(self) -> dict[str, Any]:
@@ -78,7 +77,7 @@ class Options:
             "lists": None if self.lists is None else self.lists.about,
             "restricted": self.restricted,
             "synthetic": self.synthetic,
-            "files": [None if place is None else stamp(place) for place in (self.cxr, self.reports)],
+            "radiographs": None if self.radiographs is None else self.radiographs.as_list(),
             "notes": self.notes,
         }
 
@@ -93,6 +92,7 @@ def prepare(
     *,
     cxr: str | os.PathLike[str] | None = None,
     reports: str | os.PathLike[str] | None = None,
+    image_size: int = SEEN,
     notes: bool = False,
     test_list: str | os.PathLike[str] | None = None,
     valid_list: str | os.PathLike[str] | None = None,
@@ -118,6 +118,7 @@ def prepare(
             ``files/``. The last bedside picture of a stay becomes modality "cxr".
         reports: Folder or archive (.tar, .tar.gz, .zip) of MIMIC-CXR's reports; goes with ``cxr``. The report
             of that picture becomes "report", one document per section.
+        image_size: Side of the square of a picture that models see; smaller ones suit a laptop.
         notes: Whether the last notes of a stay become modality "notes" (MIMIC-III, NOTEEVENTS).
         test_list: Published list of test patients, lines "subject,0 or 1"; goes with ``valid_list``.
         valid_list: Published list of validation patients. Without lists patients are split by a hash.
@@ -143,7 +144,7 @@ def prepare(
         _lists(test_list, valid_list, layout),
         False if synthetic and restricted is None else restricted,
         synthetic,
-        *pictures_of(layout, cxr, reports),
+        radiographs_of(layout, cxr, reports, image_size),
         notes,
     )
     layout = options.layout
@@ -217,17 +218,17 @@ def _added(
 ) -> list[Addition]:  # fmt: skip
     """The modalities beside the series, in the order of the schema."""
     rules, added = options.rules, []
-    if options.cxr is not None:
+    if (place := options.radiographs) is not None:
         say("pairing pictures", 0.86)
-        paired, counts = pairs(options.cxr, own, rules, options.lists)
+        paired, counts = pairs(place.folder, own, rules, options.lists)
 
         def decoding(done: float) -> None:
             say("decoding pictures", 0.87 + 0.05 * done)
 
-        added.append(image(options.cxr, paired, counts, own, rules, steps, decoding))
-        if options.reports is not None:
+        added.append(image(place, paired, counts, own, rules, steps, decoding))
+        if place.reports is not None:
             say("reading reports", 0.92)
-            added.append(report(options.reports, paired, own, rules))
+            added.append(report(place.reports, paired, own, rules))
     if options.notes:
         inputs = partial(_inputs, reader, options)
         added.append(note(reader, steps, stays, own, parts, rules, inputs, lambda what: say(what, 0.92)))

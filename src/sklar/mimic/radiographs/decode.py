@@ -14,14 +14,14 @@ from sklar.data.pictures import centred, open_picture
 from sklar.data.schema import Augmentation, Image
 from sklar.mimic.rules import Rules
 
-SHORT = 256
-"""Pixels of the shorter side after scaling."""
-
-STORED = 320
-"""Side of the stored square, which holds the longer side too: it is up to a quarter longer than the other."""
-
 SEEN = 224
-"""Side of the centre that a model sees."""
+"""Side of the centre that a model sees, as published; other sizes keep the proportions."""
+
+STORED = 320 / SEEN
+"""Side of the stored square per pixel seen."""
+
+SHORT = 256 / 320
+"""The shorter side after scaling, per pixel stored; the longer one, up to a quarter longer, fits in too."""
 
 WIDTH = 512
 """The published code first saves every picture at this width."""
@@ -33,23 +33,24 @@ CHUNK = 64
 """Pictures that are decoded before progress is told."""
 
 
-def image_spec(rules: Rules) -> Image:
-    """How radiographs are stored, seen and, in training, changed.
+def image_spec(rules: Rules, seen: int = SEEN) -> Image:
+    """How radiographs are stored, seen as squares of ``seen`` pixels and, in training, changed.
 
     The published changes: a mirror image, a rotation by up to 45 degrees, a magnification of 0.85 to 1.15 and
     a shift by up to 0.15 of the sides, here of the shorter one. Mean and deviation are ImageNet's.
     """
+    side = 2 * round(seen * STORED / 2)  # even, as what is seen should be: centres then fall on pixels
     changes = Augmentation(
         flip=0.5 if rules.image_flips == "mirrored" else 0.0,
         degrees=45.0,
         scale=(0.85, 1.15),
-        translate=0.15 * SHORT / STORED,
+        translate=0.15 * SHORT,
     )
     return Image(
-        height=STORED,
-        width=STORED,
+        height=side,
+        width=side,
         channels=3,
-        crop=(SEEN, SEEN),
+        crop=(seen, seen),
         mean=(0.485, 0.456, 0.406),
         sd=(0.229, 0.224, 0.225),
         augmentation=changes,
@@ -57,11 +58,14 @@ def image_spec(rules: Rules) -> Image:
     )
 
 
-def decode_all(paths: Sequence[Path], rules: Rules, target: Path, say: Callable[[float], None]) -> None:
-    """Decode N pictures to the array file ``target``: (N, 1, 320, 320) bytes.
+def decode_all(
+    paths: Sequence[Path], spec: Image, rules: Rules, target: Path, say: Callable[[float], None]
+) -> None:
+    """Decode N pictures to the array file ``target``: (N, 1, height, width) bytes.
 
     Args:
         paths: The files.
+        spec: The stored size.
         rules: How they are scaled.
         target: The file.
         say: Called with the fraction done.
@@ -69,31 +73,33 @@ def decode_all(paths: Sequence[Path], rules: Rules, target: Path, say: Callable[
     Raises:
         DataError: A file is no picture, is cut off, or is unreasonably large.
     """
-    shape = (len(paths), 1, STORED, STORED)
+    shape = (len(paths), 1, spec.height, spec.width)
     array = np.lib.format.open_memmap(target, mode="w+", dtype=np.uint8, shape=shape)
     # threads share the list of warnings: what each of them changes is undone here as a whole
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), CHUNK):
             say(start / len(paths))
             own = paths[start : start + CHUNK]
-            array[start : start + len(own)] = list(pool.map(lambda path: decode(path, rules), own))
+            array[start : start + len(own)] = list(pool.map(lambda path: decode(path, spec, rules), own))
     array.flush()
 
 
-def decode(path: Path, rules: Rules) -> NDArray[np.uint8]:
-    """(1, 320, 320) bytes: grey, the shorter side scaled to 256, centred, with black around it.
+def decode(path: Path, spec: Image, rules: Rules) -> NDArray[np.uint8]:
+    """(1, height, width) bytes: grey, the shorter side scaled to 0.8 of that, centred, with black around it.
 
     JPEG is decoded at the smallest of its scales that is at least twice as large as what is kept.
 
     Raises:
         DataError: The file is no picture, is cut off, or is unreasonably large.
     """
-    grey = open_picture(path, "L", (2 * SHORT, 2 * SHORT), str(path))
+    kept = round(SHORT * spec.height)
+    least = max(2 * kept, WIDTH) if rules.image_pixels == "resaved" else 2 * kept
+    grey = open_picture(path, "L", (least, least), str(path))
     if rules.image_pixels == "resaved":
         grey = _resaved(grey.resize((WIDTH, int(grey.height * WIDTH / grey.width))))
     short = min(grey.size)
-    width, height = (int(SHORT * side / short) for side in grey.size)
-    return centred(grey.resize((width, height), Pillow.Resampling.BILINEAR), STORED, STORED)
+    width, height = (int(kept * side / short) for side in grey.size)
+    return centred(grey.resize((width, height), Pillow.Resampling.BILINEAR), spec.height, spec.width)
 
 
 def _resaved(picture: Pillow.Image) -> Pillow.Image:

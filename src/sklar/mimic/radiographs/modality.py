@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sklar.errors import DataError, UserError
 from sklar.mimic.additions import Addition, documents
 from sklar.mimic.layout import Layout
 from sklar.mimic.notes.text import single_spaced
-from sklar.mimic.radiographs.decode import STORED, decode_all, image_spec
+from sklar.mimic.radiographs.decode import SEEN, decode_all, image_spec
 from sklar.mimic.radiographs.files import find_labels, find_metadata, locate, patient_folder
 from sklar.mimic.radiographs.pairing import check_header, pair, read_pictures, read_studies
 from sklar.mimic.radiographs.reports import read_reports
@@ -29,36 +30,55 @@ from sklar.mimic.variables import WINDOW_SECONDS
 Say = Callable[[float], None]
 
 
-def pictures_of(
-    layout: Layout, cxr: str | os.PathLike[str] | None, reports: str | os.PathLike[str] | None
-) -> tuple[Path | None, Path | None]:
+@dataclass(frozen=True)
+class Radiographs:
+    """Where pictures and reports lie.
+
+    Attributes:
+        folder: Of the pictures and their table.
+        reports: Folder or archive of reports, or None.
+        size: Side of the square that a model sees, in pixels.
+    """
+
+    folder: Path
+    reports: Path | None
+    size: int
+
+    def as_list(self) -> list[Any]:
+        """For a fingerprint; pictures, and reports in folders, are taken to be as they were."""
+        files = [find_metadata(self.folder), *([] if self.reports is None else [self.reports])]
+        stamps = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+        return [self.size, *stamps]
+
+
+def radiographs_of(
+    layout: Layout,
+    cxr: str | os.PathLike[str] | None,
+    reports: str | os.PathLike[str] | None,
+    size: int = SEEN,
+) -> Radiographs | None:
     """The places of pictures and reports, checked as far as it goes without reading.
 
     Raises:
-        UserError: They do not go with the data set, reports come without pictures, or a place does not exist.
+        UserError: They do not go with the data set, reports come without pictures, a place does not exist, or
+            the size is none.
+        DataError: The table of pictures is missing, or lacks a column.
     """
     if cxr is None and reports is None:
-        return None, None
+        return None
     if layout.source != "mimic-iv":
         raise UserError(
             f"{layout.title} has no chest radiographs: MIMIC-CXR goes with MIMIC-IV. Use mimic-iv, or --notes"
         )
     if cxr is None:
         raise UserError("reports belong to pictures: give --cxr, the folder of MIMIC-CXR-JPG, too")
+    if not 16 <= size <= 1024:
+        raise UserError(f"image size {size}: give 16 to 1024 pixels; the published one is {SEEN}")
     folder = Path(cxr)
     check_header(find_metadata(folder))
     if reports is not None and not Path(reports).exists():
         raise UserError(f"{reports}: no such folder or archive. Give MIMIC-CXR's reports")
-    return folder, None if reports is None else Path(reports)
-
-
-def stamp(place: Path) -> list[Any]:
-    """What changes when a file, or the table in a folder of pictures, changes.
-
-    Pictures and reports in folders are taken to be as they were.
-    """
-    file = find_metadata(place) if place.is_dir() and any(place.glob("mimic-cxr-*")) else place
-    return [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
+    return Radiographs(folder, None if reports is None else Path(reports), size)
 
 
 def pairs(
@@ -93,7 +113,7 @@ def pairs(
 
 
 def image(
-    folder: Path,
+    place: Radiographs,
     paired: pa.Table,
     records: dict[str, Any],
     stays: pa.Table,
@@ -106,17 +126,18 @@ def image(
     Raises:
         DataError: A file is missing or unreadable.
     """
-    paths = _located(folder, paired, steps)
+    paths = _located(place.folder, paired, steps)
+    spec = image_spec(rules, place.size)
     stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    steps.need(len(paths) * STORED**2, f"{len(paths):,} pictures")
-    inputs = fingerprint(__version__, rules.image_pixels, stamps)
-    pixels = steps.file("cxr", inputs, lambda target: decode_all(paths, rules, target, say), ".npy")
+    steps.need(len(paths) * spec.height * spec.width, f"{len(paths):,} pictures")
+    inputs = fingerprint(__version__, spec.model_dump(), rules.image_pixels, stamps)
+    pixels = steps.file("cxr", inputs, lambda target: decode_all(paths, spec, rules, target, say), ".npy")
     rows = paired["row"].to_numpy()
     about = paired.drop_columns(["row"])
     about = about.add_column(0, "id", stays["stay_id"].cast(pa.string()).take(pa.array(rows)))
     hours = (paired["second"].to_numpy() - WINDOW_SECONDS) / 3600
     contents = {"cxr": pixels, "cxr.source": about}
-    return Addition("cxr", image_spec(rules), rows, contents, records, times=hours)
+    return Addition("cxr", spec, rows, contents, records, times=hours)
 
 
 def report(place: Path, paired: pa.Table, stays: pa.Table, rules: Rules) -> Addition:
