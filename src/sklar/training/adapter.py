@@ -120,13 +120,14 @@ class Adapter(lightning.LightningModule):
         self._told = set(checkpoint["diagnostics"]["told"])
 
     def _judge(self, found: dict[str, float]) -> None:
-        """Tell of aligned latents that collapsed or exploded, once per modality; stop if ``strict``."""
+        """Tell of aligned latents that collapsed or exploded, once of each; stop if ``strict``."""
         self._diagnostics.append(found)
         for ailment in ailments(self._diagnostics, self.current_epoch):
             if self.config.strict:
                 raise TrainingError(f"{ailment}; training.strict=false goes on")
-            if ailment.modality not in self._told:
-                self._told.add(ailment.modality)
+            what = "collapse" if ailment.collapsed else f"explosion of {ailment.modalities[0]}"
+            if what not in self._told:
+                self._told.add(what)
                 logging.getLogger(__name__).warning("%s", ailment)
 
     def _report(self, stage: str, objective: Objective, rows: int, on_step: bool) -> None:
