@@ -44,6 +44,7 @@ def test_the_paper_preset_is_what_the_paper_says() -> None:
         "model.encoders.series.kind": "lstm",
         "model.encoders.series.layers": 2,
         "model.encoders.series.summaries": False,
+        "model.encoders.image.kind": "resnet34",
         "model.encoders.text.hidden": 312,
         "model.encoders.text.layers": 4,
         "model.alignment.components": 3,

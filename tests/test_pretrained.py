@@ -35,6 +35,7 @@ from sklar.encoders import (
     without_weights,
 )
 from sklar.errors import DataError, UserError
+from sklar.training.config import resolve
 from sklar.types import Documents, Image, Input
 from sklar.weights import add
 
@@ -232,6 +233,25 @@ def test_a_folder_fills_a_text_encoder_and_gives_its_tokenizer(bert: Path) -> No
     assert backbone.loaded is not None
     assert {name.split(".")[0] for name in backbone.loaded.left_out} == {"cls", "bert"}
     assert all("cls." in name or "pooler." in name for name in backbone.loaded.left_out)
+
+
+def test_the_paper_preset_takes_the_weights_of_its_text_encoder() -> None:
+    config = resolve("cm2", ["model.encoders.text.pretrained=tinybert"], preset="paper")
+    text = config.model.encoders.text  # type: ignore[union-attr]
+    assert (text.kind, text.pretrained, text.hidden, text.layers) == ("pretrained", "tinybert", 312, 4)
+    with pytest.raises(UserError, match=r"text.vocabulary is unknown \(valid here: checkpointing"):
+        resolve("cm2", ["model.encoders.text.pretrained=tinybert", "model.encoders.text.vocabulary=99"])
+
+
+def test_a_folder_may_come_in_several_files(tmp_path: Path) -> None:
+    network = BertModel(BertConfig(**SIZES), add_pooling_layer=False)
+    network.save_pretrained(tmp_path / "shards", max_shard_size="1KB")
+    (tmp_path / "shards" / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
+    add("shards", str(tmp_path / "shards"))
+    backbone, _ = text_backbone(pretrained="shards")
+    for (name, one), other in zip(network.state_dict().items(), backbone.bert.parameters(), strict=True):
+        torch.testing.assert_close(other, one, msg=name)
 
 
 @pytest.mark.parametrize(
