@@ -21,13 +21,22 @@ _TINY_LOG = {torch.float32: -9.5, torch.float64: -19.5}
 _ERFC_LIMIT = {torch.float32: 12.0, torch.float64: 36.0}
 # Up to |2u - 1| of this, rounding 2u - 1 moves the normal quantile by less than 1e-14.
 _CENTRAL = 0.99
-# exp(log p) is a normal double above this.
-_NORMAL_LOG = -690.0
+# A double above this has all its digits.
+_NORMAL = 1e-300
 
 
-def anywhere(mask: Tensor) -> bool:
+def anywhere(mask: Tensor | bool) -> bool:
     """Whether any element is set; on an accelerator True unseen, because looking would make it wait."""
+    if isinstance(mask, bool):
+        return mask
     return mask.device.type != "cpu" or bool(mask.any())
+
+
+def below(one: Tensor, other: Tensor | float) -> Tensor:
+    """One where the first is less than the second, else zero, in their type: a third of a mask's time."""
+    other = other.detach() if isinstance(other, Tensor) else other
+    shape = torch.broadcast_shapes(one.shape, torch.as_tensor(other).shape)  # type: ignore[no-untyped-call]
+    return torch.lt(one.detach(), other, out=one.new_empty(shape))
 
 
 def patched(value: Tensor, mask: Tensor, function: Callable[[Tensor], Tensor], argument: Tensor) -> Tensor:
@@ -199,8 +208,8 @@ def log_log1pexp(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def softplus(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    r"""$\log(1 + e^x)$; unlike ``torch.nn.functional.softplus`` it does not switch to the identity at 20."""
-    return torch.logaddexp(x, torch.zeros_like(x))
+    r"""$\log(1 + e^x)$, which by torch's default would turn into x at 20, where e^-x is not yet lost."""
+    return torch.nn.functional.softplus(x, threshold=40.0)
 
 
 def log_ndtr_both(x: Float[Tensor, "*shape"]) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
@@ -272,11 +281,16 @@ def ndtri_log_slopes(
 ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"], Float[Tensor, "*shape"] | None]:
     """:func:`ndtri_log`, its derivative in ``log_u``, and that in ``log_sf`` where it is given."""
     if log_sf is None:
-        z, slope = _Quantile.apply(log_u)  # type: ignore[no-untyped-call]
+        if torch.is_grad_enabled():
+            return *_Quantile.apply(log_u), None  # type: ignore[no-untyped-call]
+        z, slope = _quantile(log_u, None, slope=True)
         return z, slope, None
-    z, slope = _QuantileOfBoth.apply(log_u, log_sf)  # type: ignore[no-untyped-call]
-    left = log_u < log_sf
-    return z, torch.where(left, slope, 0.0), torch.where(left, 0.0, -slope)
+    if torch.is_grad_enabled():
+        z, slope = _QuantileOfBoth.apply(log_u, log_sf)  # type: ignore[no-untyped-call]
+    else:
+        z, slope = _quantile(log_u, log_sf, slope=True)
+    by_u = slope * below(log_u, log_sf)
+    return z, by_u, by_u - slope
 
 
 class _Quantile(torch.autograd.Function):
@@ -305,7 +319,7 @@ class _QuantileOfBoth(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, log_u: Tensor, log_sf: Tensor) -> tuple[Tensor, Tensor]:
         z, slope = _quantile(log_u, log_sf, slope=True)
-        sign = 2.0 * (log_u < log_sf).to(log_u.dtype) - 1.0
+        sign = 2.0 * below(log_u, log_sf) - 1.0
         ctx.save_for_backward(z, slope, sign)
         return z, slope
 
@@ -320,28 +334,31 @@ class _QuantileOfBoth(torch.autograd.Function):
 def _quantile(log_u: Tensor, log_sf: Tensor | None, slope: bool) -> tuple[Tensor, ...]:
     """The normal quantile and, where asked, Phi(z)/phi(z); with both logs, of the smaller tail."""
     logs = (log_u,) if log_sf is None else (log_u, log_sf)
-    x = 2.0 * torch.exp(log_u) - 1.0
-    z = math.sqrt(2.0) * torch.erfinv(x)
+    x = torch.rsub(torch.exp(log_u), 1.0, alpha=2.0)
+    z = torch.erfinv(x).mul_(-math.sqrt(2.0))
     found: tuple[Tensor, ...] = (z,)
     if slope:
         tail = log_u if log_sf is None else torch.minimum(log_u, log_sf)
-        found = (z, torch.exp(tail + (0.5 * z * z + _LOG_SQRT_2PI)))
-    return patched_all(found, x.abs() > _CENTRAL, lambda *args: _outer_quantile(*args)[: len(found)], *logs)
+        found = (z, torch.addcmul(tail, z, z, value=0.5).add_(_LOG_SQRT_2PI).exp_())
+    outer = torch.nn.functional.hardshrink(x, _CENTRAL).bool()  # a comparison takes twice as long
+    return patched_all(found, outer, lambda *args: _outer_quantile(*args)[: len(found)], *logs)
 
 
 def _outer_quantile(log_u: Tensor, log_sf: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The same from the smaller of u and 1-u, in double precision."""
-    wide = log_u.double()
-    other = log1mexp(-wide) if log_sf is None else log_sf.double()
-    tail = torch.minimum(wide, other)
-    z = _with_tail(torch.special.ndtri(tail.exp()), tail)
-    rate = torch.exp((wide if log_sf is None else tail) + 0.5 * z * z + _LOG_SQRT_2PI)
-    return torch.where(wide < other, z, -z).to(log_u.dtype), rate.to(log_u.dtype)
+    wide = [log.double() for log in (log_u, log_sf) if log is not None]
+    p = torch.exp(wide[0])
+    q = -torch.expm1(wide[0]) if log_sf is None else torch.exp(wide[1])
+    smaller = torch.minimum(p, q)
+    z = torch.special.ndtri(smaller)
+    z = patched_all((z,), smaller < _NORMAL, lambda *logs: (_tail_quantile(_smaller_log(*logs)),), *wide)[0]
+    tail = wide[0] if log_sf is None else torch.minimum(*wide)
+    rate = torch.addcmul(tail, z, z, value=0.5).add_(_LOG_SQRT_2PI).exp_()
+    return torch.where(p < q, z, -z).to(log_u.dtype), rate.to(log_u.dtype)
 
 
-def _with_tail(z: Tensor, log_p: Tensor) -> Tensor:
-    """The quantile where exp(log p) is no normal number any more."""
-    return patched(z, log_p < _NORMAL_LOG, _tail_quantile, log_p)
+def _smaller_log(log_u: Tensor, log_sf: Tensor | None = None) -> Tensor:
+    return torch.minimum(log_u, log1mexp(-log_u) if log_sf is None else log_sf)
 
 
 def _tail_quantile(log_p: Tensor) -> Tensor:

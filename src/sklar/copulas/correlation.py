@@ -5,7 +5,6 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import pad
 
 
 def validated_cholesky(
@@ -55,16 +54,18 @@ def cholesky_from_raw(raw: Float[Tensor, "*batch pairs"], dim: int) -> Float[Ten
     $L_{ij} = \tanh r_{ij} \prod_{k<j} 1/\cosh r_{ik}$ and $L_{ii} = \prod_{k<i} 1/\cosh r_{ik}$
     (Lewandowski, Kurowicka and Joe, 2009), which keep their digits where a correlation is near one.
     """
-    entries = raw.unbind(-1)
-    rows, start = [], 0
-    for i in range(dim):
-        rest, row = torch.ones_like(raw[..., :0].sum(-1)), []
-        for value in entries[start : start + i]:
-            row.append(rest * torch.tanh(value))
-            rest = rest / torch.cosh(value)
+    rho, rest = torch.tanh(raw).unbind(-1), torch.reciprocal(torch.cosh(raw)).unbind(-1)
+    zero = torch.zeros_like(rho[0].detach())
+    elements, start = [1.0 + zero, *[zero] * (dim - 1)], 0
+    for i in range(1, dim):
+        left = rest[start]
+        elements.append(rho[start])
+        for pair in range(start + 1, start + i):
+            elements.append(left * rho[pair])
+            left = left * rest[pair]
+        elements += [left, *[zero] * (dim - i - 1)]
         start += i
-        rows.append(pad(torch.stack([*row, rest], dim=-1), (0, dim - i - 1)))
-    return torch.stack(rows, dim=-2)
+    return torch.stack(elements, dim=-1).reshape(*zero.shape, dim, dim)
 
 
 def raw_from_cholesky(factor: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch pairs"]:
@@ -84,7 +85,8 @@ def capped_cholesky_from_raw(
         return tril
     limit = math.sin(0.5 * math.pi * max_tau)
     eye = torch.eye(dim, dtype=raw.dtype, device=raw.device)
-    capped: Tensor = torch.linalg.cholesky(limit * (tril @ tril.mT) + (1.0 - limit) * eye)
+    # Positive definite for certain: to check it would make an accelerator wait.
+    capped: Tensor = torch.linalg.cholesky_ex(limit * (tril @ tril.mT) + (1.0 - limit) * eye)[0]
     return capped
 
 

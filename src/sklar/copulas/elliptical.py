@@ -70,8 +70,11 @@ class Elliptical(Copula):
             )
         if scale_tril is None:
             scale_tril = validated_cholesky(torch.as_tensor(correlation))
-        batch = _common_batch(name, scale_tril.shape[:-2], batch_shape)
-        self.scale_tril = scale_tril.expand(*batch, *scale_tril.shape[-2:])
+        batch = scale_tril.shape[:-2]
+        if len(batch_shape):
+            batch = _common_batch(name, batch, batch_shape)
+            scale_tril = scale_tril.expand(*batch, *scale_tril.shape[-2:])
+        self.scale_tril = scale_tril
         super().__init__(scale_tril.shape[-1], batch, validate_args)
 
     @abstractmethod
@@ -189,8 +192,8 @@ class Elliptical(Copula):
 
     def _entries(self) -> list[Tensor]:
         """The elements of L below and on the diagonal, by rows; the first is one and left out."""
-        rows = self.scale_tril.unbind(-2)
-        return [entry for i, row in enumerate(rows) if i for entry in row.unbind(-1)[: i + 1]]
+        entries = self.scale_tril.flatten(-2).unbind(-1)
+        return [entries[i * self.dim + j] for i in range(1, self.dim) for j in range(i + 1)]
 
     def _regress(self, target: Sequence[int], given: Sequence[int], known: Sequence[Tensor]) -> Regression:
         """The targets' quantiles given those of others."""
@@ -253,8 +256,8 @@ def whiten(rows: Sequence[Sequence[Tensor]], z: Sequence[Tensor]) -> list[Tensor
     white = list(z[:1])
     for row, score in zip(rows, z[1:], strict=True):
         for entry, value in zip(row[:-1], white, strict=True):
-            score = score - entry * value
-        white.append(score / row[-1])
+            score = torch.addcmul(score, entry, value, value=-1.0)
+        white.append(score * torch.reciprocal(row[-1]))
     return white
 
 
@@ -263,28 +266,26 @@ def whiten_again(rows: Sequence[Sequence[Tensor]], y: Sequence[Tensor]) -> list[
     remaining = list(y)
     for i in range(len(rows), 0, -1):
         row = rows[i - 1]
-        remaining[i] = remaining[i] / row[-1]
+        remaining[i] = remaining[i] * torch.reciprocal(row[-1])
         for j in range(i):
-            remaining[j] = remaining[j] - row[j] * remaining[i]
+            remaining[j] = torch.addcmul(remaining[j], row[j], remaining[i], value=-1.0)
     return remaining
 
 
 def factor_slopes(
-    rows: Sequence[Sequence[Tensor]], outer: Sequence[Tensor], white: Sequence[Tensor], weight: Tensor | float
+    rows: Sequence[Sequence[Tensor]], pull: Sequence[Tensor], white: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Derivatives in the elements of L of -sum log L_ii - g(|L^-1 z|^2 / 2), where ``weight`` is g'.
+    """Derivatives in the elements of L of -sum log L_ii - g(|L^-1 z|^2 / 2).
 
     Args:
         rows: Those of L after the first.
-        outer: R^-1 z.
+        pull: g' R^-1 z.
         white: L^-1 z.
-        weight: Scalar or batch.
     """
     slopes = []
     for i, row in enumerate(rows, start=1):
-        pull = weight * outer[i]
-        slopes += [pull * white[j] for j in range(i)]
-        slopes.append(pull * white[i] - 1.0 / row[-1])
+        slopes += [pull[i] * white[j] for j in range(i)]
+        slopes.append(torch.addcmul(-torch.reciprocal(row[-1]), pull[i], white[i]))
     return slopes
 
 

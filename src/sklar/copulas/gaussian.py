@@ -152,20 +152,19 @@ def _kernel(
     rows = lower_rows(parameters, len(columns))
     points = together(columns)
     scores, by_u, by_sf = ndtri_log_slopes(*points) if slopes else (ndtri_log(*points), points.log_u, None)
-    z = list(scores.unbind(0))
+    z = scores.unbind(0)
     white = whiten(rows, z)
-    value = -rows[0][-1].log()
+    value = -torch.log(rows[0][-1])
     for row in rows[1:]:
-        value = value - row[-1].log()
+        value = value - torch.log(row[-1])
     for score, residual in zip(z[1:], white[1:], strict=True):  # the first cancels
-        value = value - 0.5 * (residual - score) * (residual + score)
+        value = torch.addcmul(value, residual - score, residual + score, value=-0.5)
     if not slopes:
         return value, None
     outer = whiten_again(rows, white)
-    by_score = [score - part for score, part in zip(z, outer, strict=True)]
-
-    def through(inner: Tensor) -> list[Tensor]:
-        return [slope * part for slope, part in zip(by_score, inner.unbind(0), strict=True)]
-
-    by_log_sf = () if by_sf is None else through(by_sf)
-    return value, Slopes(factor_slopes(rows, outer, white, 1.0), through(by_u), by_log_sf)
+    by_score = scores - torch.stack(outer)
+    return value, Slopes(
+        factor_slopes(rows, outer, white),
+        by_score * by_u,
+        () if by_sf is None else by_score * by_sf,
+    )

@@ -62,7 +62,8 @@ def _evaluate(
         return value.to(kind), None
     weight = 2.0 * half / (1.0 + form)
     outer = whiten_again(rows, white)
-    by_y = (df + 1.0) * sign * tanh - weight * torch.stack(torch.broadcast_tensors(*outer)) * cosh  # type: ignore[no-untyped-call]
+    pull = weight * torch.stack(torch.broadcast_tensors(*outer))  # type: ignore[no-untyped-call]
+    by_y = (df + 1.0) * sign * tanh - pull * cosh
     ratio, ratio_slope = tail.ratio(distance)
     moved = (by_y * sign * tail.slope_in_df(distance, ratio, ratio_slope)).sum(0)
     by_df = _constant_slope(df, d) - 0.5 * log_form + log_cosines_sum + moved
@@ -72,7 +73,7 @@ def _evaluate(
         by_u = torch.where(left, by_log, by_log * torch.exp(joined.log_u.double() - log_p))
     else:
         by_u, by_sf = torch.where(left, by_log, 0.0), torch.where(left, 0.0, -by_log).unbind(0)
-    return value.to(kind), Slopes([*factor_slopes(rows, outer, white, weight), by_df], by_u.unbind(0), by_sf)
+    return value.to(kind), Slopes([*factor_slopes(rows, pull.unbind(0), white), by_df], by_u.unbind(0), by_sf)
 
 
 def _hyperbolic(distance: Tensor) -> tuple[Tensor, ...]:
