@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Size, Tensor
 
-from sklar.copulas.columns import Column, Points, completed, stacked
+from sklar.copulas.columns import Column, Points, completed, stacked, total
 
 _CHUNK = 16_384  # points that stay in the cache of one core while a kernel passes over them
 
@@ -31,8 +31,8 @@ class Slopes(NamedTuple):
     log_sf: Sequence[Tensor] | Tensor = ()
 
 
-Kernel = Callable[[Sequence[Tensor], Sequence[Column], bool], tuple[Tensor, Slopes | None]]
-"""(parameters, columns, whether slopes are wanted) -> (log density, slopes)."""
+Kernel = Callable[[Sequence[Tensor], Points, bool], tuple[Tensor, Slopes | None]]
+"""(parameters, points, whether slopes are wanted) -> (log density, slopes)."""
 
 
 def analytic_density(
@@ -78,37 +78,60 @@ class _Density(torch.autograd.Function):
         for i, (given, slope) in enumerate(zip(inputs, slopes, strict=True)):
             if not ctx.needs_input_grad[2 + i]:
                 found.append(None)
-                continue
-            change = grad * slope
-            if i >= ctx.n_parameters:
-                change = change.movedim(0, -1)
-            if change.shape != given.shape:
-                change = change.sum_to_size(given.shape)
-            found.append(change.to(given.dtype))
+            elif i < ctx.n_parameters:
+                found.append(_collected(grad, slope, given.shape).to(given.dtype))
+            else:
+                change = (grad * slope).movedim(0, -1)
+                found.append(change if change.shape == given.shape else change.sum_to_size(given.shape))
         return None, None, *found
+
+
+def _collected(grad: Tensor, slope: Tensor, shape: Size) -> Tensor:
+    """The sum of grad * slope over the axes along which a parameter of this shape does not vary.
+
+    A large one in pieces, so that the products, which nobody else needs, stay in the cache.
+    """
+    if grad.numel() <= 2 * _CHUNK or slope.shape != grad.shape or len(shape) == grad.ndim:
+        change = grad * slope
+        return change if change.shape == shape else change.sum_to_size(shape)
+    rows = max(1, _CHUNK * len(grad) // grad.numel())
+    pieces = zip(torch.split(grad, rows), torch.split(slope, rows), strict=True)
+    return total([(one * other).sum_to_size(shape) for one, other in pieces])
 
 
 def _evaluate(
     kernel: Kernel, n_parameters: int, inputs: Sequence[Tensor], wanted: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """Value and slopes; those of the points are stacked along a first axis of modalities."""
+    value, slopes = _call(kernel, n_parameters, inputs, wanted)
+    if slopes is None:
+        return value, []
+    points = [_whole(part, value.shape) for part in _of_points(slopes, inputs, n_parameters)]
+    return value, [*slopes.parameters, *points]
+
+
+def _call(
+    kernel: Kernel, n_parameters: int, inputs: Sequence[Tensor], wanted: bool
+) -> tuple[Tensor, Slopes | None]:
     parameters, logs = inputs[:n_parameters], inputs[n_parameters:]
     # Modalities will lie along a first axis, which the batch of the parameters must not meet.
     lacking = max(parameter.ndim for parameter in parameters) + 1 - logs[0].ndim
     if lacking > 0:
         logs = [log[(None,) * lacking] for log in logs]
-    value, slopes = kernel(parameters, Points(*logs), wanted)
-    if slopes is None:
-        return value, []
-    points = [_whole(part, value.shape) for part in (slopes.log_u, slopes.log_sf)[: len(logs)]]
-    return value, [*slopes.parameters, *points]
+    return kernel(parameters, Points(*logs), wanted)
+
+
+def _of_points(
+    slopes: Slopes, inputs: Sequence[Tensor], n_parameters: int
+) -> tuple[Sequence[Tensor] | Tensor, ...]:
+    return (slopes.log_u, slopes.log_sf)[: len(inputs) - n_parameters]
 
 
 def _whole(slopes: Sequence[Tensor] | Tensor, shape: Size) -> Tensor:
     """Slopes of all modalities as one tensor, each of the value's shape."""
     if isinstance(slopes, Tensor) and slopes.shape[1:] == shape:
         return slopes
-    return torch.stack([slope.expand(shape) for slope in slopes])
+    return torch.stack([slope if slope.shape == shape else slope.expand(shape) for slope in slopes])
 
 
 def _in_chunks(
@@ -124,14 +147,17 @@ def _in_chunks(
     split = [len(shape) == len(batch) and shape[0] > 1 for shape in shapes]
     split += [split[-1]] * (len(inputs) - len(split))
     outputs: list[Tensor] = []
+    targets: list[Tensor] = []
     for start in range(0, batch[0], rows):
         piece = slice(start, min(start + rows, batch[0]))
         cut = [given[piece] if whole else given for given, whole in zip(inputs, split, strict=True)]
-        value, slopes = _evaluate(kernel, n_parameters, cut, wanted)
-        found = [value, *slopes]
+        value, slopes = _call(kernel, n_parameters, cut, wanted)
+        parts = [value] if slopes is None else [value, *slopes.parameters]
+        stacks = () if slopes is None else _of_points(slopes, inputs, n_parameters)
         if not outputs:
-            lead = [part.shape[: part.ndim - value.ndim] for part in found]
-            outputs = [part.new_empty((*axes, *batch)) for part, axes in zip(found, lead, strict=True)]
-        for whole, part in zip(outputs, found, strict=True):
-            whole[(slice(None),) * (whole.ndim - len(batch)) + (piece,)] = part
+            outputs = [part.new_empty(batch) for part in parts]
+            outputs += [columns[0].new_empty((len(columns), *batch)) for columns in stacks]
+            targets = [*outputs[: len(parts)], *[row for whole in outputs[len(parts) :] for row in whole]]
+        for target, part in zip(targets, [*parts, *[row for stack in stacks for row in stack]], strict=True):
+            target[piece] = part
     return outputs[0], outputs[1:]

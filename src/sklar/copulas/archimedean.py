@@ -17,7 +17,7 @@ from torch.distributions import constraints
 
 from sklar.copulas.analytic import Slopes, analytic_density, density_of_columns
 from sklar.copulas.base import Copula
-from sklar.copulas.columns import Column
+from sklar.copulas.columns import Column, Points
 from sklar.copulas.estimation import mean_kendall_tau
 from sklar.copulas.independence import Independence
 from sklar.copulas.spearman import exchangeable_spearman_rho
@@ -38,7 +38,9 @@ class Archimedean(Copula):
     strengths: tuple[Tensor, ...]
 
     def __init__(self, strengths: Sequence[Tensor], dim: int, validate_args: bool | None) -> None:
-        self.strengths = tuple(torch.broadcast_tensors(*strengths))  # type: ignore[no-untyped-call]
+        if len({strength.shape for strength in strengths}) > 1:
+            strengths = torch.broadcast_tensors(*strengths)  # type: ignore[no-untyped-call]
+        self.strengths = tuple(strengths)
         super().__init__(dim, self.strengths[0].shape, validate_args)
 
     @classmethod
@@ -68,7 +70,7 @@ class Archimedean(Copula):
     @classmethod
     @abstractmethod
     def _kernel(
-        cls, parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
+        cls, parameters: Sequence[Tensor], columns: Points, slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
         """Log density and its derivatives in the strengths and the logs; see ``analytic.Kernel``."""
 
@@ -162,7 +164,7 @@ class OneParameter(Archimedean):
     @classmethod
     def from_raw(cls, raw: Tensor, dim: int, max_tau: float | None) -> Self:
         """Strength 1 / (1 / softplus(raw) + 1 / limit): smooth, and exact near independence."""
-        strength = softplus(raw[..., 0])
+        strength = softplus(raw.squeeze(-1))
         if max_tau is not None:
             strength = capped(strength, cls._limit(max_tau, raw))
         return cls.from_strength(strength, dim, validate_args=False)
@@ -176,7 +178,7 @@ class OneParameter(Archimedean):
 
     @classmethod
     def _limit(cls, max_tau: float, like: Tensor) -> Tensor:
-        return _strength_limit(cls, max_tau).to(like)
+        return _strength_limit(cls, max_tau, like.dtype, like.device)
 
 
 class FromOne(OneParameter):
@@ -240,5 +242,7 @@ class FromOne(OneParameter):
 
 
 @lru_cache  # every step of a training asks for the same one
-def _strength_limit(family: type[OneParameter], max_tau: float) -> Tensor:
-    return family.strength_of_tau(torch.tensor(max_tau, dtype=torch.float64))
+def _strength_limit(
+    family: type[OneParameter], max_tau: float, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    return family.strength_of_tau(torch.tensor(max_tau, dtype=torch.float64)).to(device, dtype)

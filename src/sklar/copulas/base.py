@@ -86,7 +86,8 @@ class Copula(Distribution, ABC):
         if log_u.device.type != "cpu":  # looking at the values would make the accelerator wait
             return self._on_the_boundary(log_u, log_sf)
         value = self._log_density_at(log_u, log_sf)
-        return value if bool(torch.isfinite(value.detach().sum())) else self._on_the_boundary(log_u, log_sf)
+        inside = math.isfinite(value.detach().sum().item())
+        return value if inside else self._on_the_boundary(log_u, log_sf)
 
     def cdf(self, value: Float[Tensor, "*batch modality"]) -> Float[Tensor, "*batch"]:
         """C(u)."""

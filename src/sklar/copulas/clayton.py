@@ -108,7 +108,7 @@ class Clayton(OneParameter):
         """For two modalities theta = e^r - 1, so that tau = tanh(r/2); r = raw / sqrt(1 + (raw/limit)^2)."""
         if dim > 2:
             return super().from_raw(raw, dim, max_tau)
-        log_theta = raw[..., 0]
+        log_theta = raw.squeeze(-1)
         if max_tau is not None:
             log_theta = capped_either_sign(log_theta, 2.0 * math.atanh(max_tau))
         return cls(torch.expm1(log_theta), dim, validate_args=False)

@@ -1,13 +1,15 @@
 """One modality's uniforms as a pair of logs."""
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import cached_property, reduce
 from typing import NamedTuple, final, overload
 
 import torch
 from torch import Tensor
 
 from sklar.special import anywhere, log1mexp
+
+_QUICK = 32_768  # elements from which on additions overtake a reduction
 
 
 class Column(NamedTuple):
@@ -32,17 +34,35 @@ class Points(Sequence[Column]):
     Attributes:
         log_u: (M, *batch).
         log_sf: The same for log(1-u), if it is known.
+        u: The same for u itself.
     """
 
     def __init__(self, log_u: Tensor, log_sf: Tensor | None = None) -> None:
+        self._log_u, self._log_sf = log_u, log_sf
+
+    @cached_property
+    def log_u(self) -> Tensor:
         # stacking the unbound is four times faster than transposing
-        self.log_u = torch.stack(log_u.unbind(-1))
-        self.log_sf = None if log_sf is None else torch.stack(log_sf.unbind(-1))
-        survival = [None] * len(self.log_u) if self.log_sf is None else self.log_sf.unbind(0)
-        self._columns = [Column(*pair) for pair in zip(self.log_u.unbind(0), survival, strict=True)]
+        return torch.stack(self._log_u.unbind(-1))
+
+    @cached_property
+    def log_sf(self) -> Tensor | None:
+        return None if self._log_sf is None else torch.stack(self._log_sf.unbind(-1))
+
+    @cached_property
+    def u(self) -> Tensor:
+        if torch.is_grad_enabled():
+            return torch.exp(self.log_u)
+        turned = self._log_u.movedim(-1, 0)
+        return torch.exp(turned, out=turned.new_empty(turned.shape))  # the change of layout at no cost
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        survival = [None] * len(self) if self.log_sf is None else self.log_sf.unbind(0)
+        return [Column(*pair) for pair in zip(self.log_u.unbind(0), survival, strict=True)]
 
     def __len__(self) -> int:
-        return len(self._columns)
+        return self._log_u.shape[-1]
 
     @overload
     def __getitem__(self, index: int) -> Column: ...
@@ -103,6 +123,11 @@ def total(values: Sequence[Tensor]) -> Tensor:
     for value in values[1:]:
         result = result + value
     return result
+
+
+def total_of_all(values: Tensor) -> Tensor:
+    """The sum over the first axis; a reduction is quicker to start than additions, and slower to run."""
+    return values.sum(0) if values.numel() <= _QUICK else total(values.unbind(0))
 
 
 def largest_first(values: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:

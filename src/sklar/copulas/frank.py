@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import OneParameter
-from sklar.copulas.columns import Column, total
+from sklar.copulas.columns import Column, Points, total
 from sklar.copulas.frank_density import (
     eulerian_numbers,
     frank_kernel,
@@ -104,7 +104,7 @@ class Frank(OneParameter):
         """For two modalities theta has either sign: raw / sqrt(1 + (raw/limit)^2)."""
         if dim > 2:
             return super().from_raw(raw, dim, max_tau)
-        theta = raw[..., 0]
+        theta = raw.squeeze(-1)
         if max_tau is not None:
             theta = capped_either_sign(theta, cls._limit(max_tau, raw))
         return cls(theta, dim, validate_args=False)
@@ -123,7 +123,7 @@ class Frank(OneParameter):
 
     @classmethod
     def _kernel(
-        cls, parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
+        cls, parameters: Sequence[Tensor], columns: Points, slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
         return frank_kernel(parameters, columns, slopes)
 
