@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import constraints
 
+from sklar.copulas.amh_density import amh_kernel, product_and_rest
 from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import OneParameter
-from sklar.copulas.columns import Column, stacked, total
+from sklar.copulas.columns import Column, Points, total
 from sklar.copulas.frank_density import eulerian_numbers, polynomial, survival
 from sklar.copulas.unconstrained import capped, capped_either_sign, floating, uncapped, uncapped_either_sign
 from sklar.special import log1mexp
@@ -57,18 +58,11 @@ class AMH(OneParameter):
             raise ValueError("AMH takes theta or odds = theta / (1 - theta), and one of them only.")
         if odds is not None:
             strength = floating(odds)
-            allowed = (strength >= (-0.5 if dim == 2 else 0.0)) & torch.isfinite(strength)
         else:
             theta = torch.as_tensor(theta)
-            allowed = (theta >= (-1.0 if dim == 2 else 0.0)) & (theta < 1.0)
             strength = theta / (1.0 - theta)
-        if validate_args is not False and not bool(allowed.all()):
-            given = strength / (1.0 + strength) if theta is None else torch.as_tensor(theta)
-            raise ValueError(
-                f"AMH needs {'-1' if dim == 2 else '0'} <= theta < 1 (0 is independence) "
-                f"for {dim} modalities, got {given.detach()[~allowed].flatten()[0].item():g}. "
-                "Clayton and Frank reach stronger dependence, Gaussian every negative one."
-            )
+        if validate_args is not False:
+            _check_range(theta, strength, dim)
         super().__init__(strength, dim, validate_args)
 
     @property
@@ -111,7 +105,7 @@ class AMH(OneParameter):
         A cap beyond the family's reach caps nothing: its members have a limit, Clayton with theta = 1.
         """
         limit = None if max_tau is None or max_tau >= _LARGEST_TAU else cls._limit(max_tau, raw)
-        value = raw[..., 0]
+        value = raw.squeeze(-1)
         if dim == 2:
             if limit is not None:
                 value = capped_either_sign(value, torch.log1p(2.0 * limit))
@@ -139,31 +133,9 @@ class AMH(OneParameter):
 
     @classmethod
     def _kernel(
-        cls, parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
+        cls, parameters: Sequence[Tensor], columns: Points, slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
-        (odds,) = parameters
-        d, scale = len(columns), 1.0 + odds
-        log_u, log_sf = stacked(columns)
-        u = torch.exp(log_u)
-        down = 1.0 + odds * u
-        q = survival(Column(log_u, log_sf)) / down
-        log_down = torch.log(down / scale)
-        product, lost, overlap = _product((u * scale / down).unbind(0), q.unbind(0))
-        g, h = 1.0 + odds * lost, odds * product / scale
-        numbers = eulerian_numbers(d)
-        # For two modalities A is 1 + h, which vanishes at theta = -1, u = v = 1; this keeps its digits.
-        a = (1.0 + 2.0 * odds - odds * lost) / scale if d == 2 else polynomial(numbers, h)
-        value = torch.log(a) - 2.0 * total(log_down.unbind(0)) - (d + 1) * torch.log(g)
-        if not slopes:
-            return value, None
-        spread = total(q.unbind(0))
-        growth = polynomial([k * number for k, number in enumerate(numbers) if k > 0], h) / a
-        moved = product / scale + h * spread  # (1 + odds) dh / dodds
-        by_odds = (growth * moved - (d - 1) * spread) / scale + (d + 1) * overlap / g
-        pull = h * growth + (d + 1) * odds * product / g
-        by_u = (pull - 2.0 * odds * u) / down
-        # The density is flat next to u = 1, where log(1-u) would have more to tell.
-        return value, Slopes((by_odds,), by_u, [] if log_sf is None else torch.zeros_like(by_u))
+        return amh_kernel(parameters, columns, slopes)
 
     def _boundary_limit(self, columns: Sequence[Column]) -> Tensor:
         return self._log_density(columns)
@@ -212,7 +184,7 @@ class AMH(OneParameter):
         odds, scale = self.odds, 1.0 + self.odds
         u = [column.log_u.exp() for column in given]
         q = [survival(column) / (1.0 + odds * value) for column, value in zip(given, u, strict=True)]
-        product, lost, _ = _product([value * scale / (1.0 + odds * value) for value in u], q)
+        product, lost, _ = product_and_rest([value * scale / (1.0 + odds * value) for value in u], q)
         g = 1.0 + odds * lost
         return odds * product / scale, odds * product / g, (1.0 + 2.0 * odds - odds * lost) / g
 
@@ -230,14 +202,19 @@ class AMH(OneParameter):
         return _one_minus(log_q, column.log_u + torch.log1p(self.odds) - down), log_q
 
 
-def _product(r: Sequence[Tensor], q: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """The product of r, one minus it, and by how much the sum of q = 1 - r exceeds that; nothing cancels."""
-    product, lost, overlap = r[0], q[0], torch.zeros_like(q[0])
-    for value, other in zip(r[1:], q[1:], strict=True):
-        overlap = overlap + lost * other
-        lost = lost + product * other
-        product = product * value
-    return product, lost, overlap
+def _check_range(theta: Tensor | float | None, odds: Tensor, dim: int) -> None:
+    if theta is None:
+        allowed = (odds >= (-0.5 if dim == 2 else 0.0)) & torch.isfinite(odds)
+        given = odds / (1.0 + odds)
+    else:
+        given = torch.as_tensor(theta)
+        allowed = (given >= (-1.0 if dim == 2 else 0.0)) & (given < 1.0)
+    if not bool(allowed.all()):
+        raise ValueError(
+            f"AMH needs {'-1' if dim == 2 else '0'} <= theta < 1 (0 is independence) "
+            f"for {dim} modalities, got {given.detach()[~allowed].flatten()[0].item():g}. "
+            "Clayton and Frank reach stronger dependence, Gaussian every negative one."
+        )
 
 
 def _one_minus(log_q: Tensor, log_r: Tensor) -> Tensor:

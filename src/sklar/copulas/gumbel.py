@@ -8,7 +8,8 @@ from torch import Size, Tensor
 
 from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import FromOne
-from sklar.copulas.columns import Column, stacked, total
+from sklar.copulas.arithmetic import as_numbers, constants
+from sklar.copulas.columns import Column, Points, stacked, total, total_of_all
 from sklar.copulas.outer_power import outer_coefficient_slopes, outer_coefficients
 from sklar.special import log1mexp, log1mexp_of_log, log_neg_log, softplus
 
@@ -76,27 +77,36 @@ class Gumbel(FromOne):
 
     @classmethod
     def _kernel(
-        cls, parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
+        cls, parameters: Sequence[Tensor], columns: Points, slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
-        (eta,) = parameters
-        theta, d = 1.0 + eta, len(columns)
-        log_u, log_sf = stacked(columns)
-        shifted, top, x_top, near_one = _shift(log_u, log_sf)
+        (strength,), d, log_u = as_numbers(parameters), len(columns), columns.log_u
+        shifted, top, x_top, near_one = _shift(log_u, columns.log_sf)
+        exponent = 1.0 + strength
+        one, eta, theta, inverse, power_of_total, degree, *coefficients = constants(
+            log_u,
+            *(1.0, strength, exponent, 1.0 / exponent, 1.0 / exponent - d, d * exponent),
+            *outer_coefficients(strength, d)[:-1],
+            *outer_coefficient_slopes(strength, d),
+        )
+        lower, by_eta = coefficients[: d - 1], coefficients[d - 1 :]
         power = torch.exp(theta * shifted)
-        whole = total(power.unbind(0))
+        whole = total_of_all(power)
         log_total = torch.log(whole)
-        log_w = log_total / theta  # less log x_top
+        log_w = inverse * log_total  # less log x_top
         w = x_top * torch.exp(log_w)
-        poly, by_log_w, by_eta = _polynomial(eta, w, d, slopes)
-        spread = total(shifted.unbind(0))
-        value = eta * spread + log_total * (1.0 / theta - d) - (d - 1) * top
-        value = value + torch.log(poly) - (total(log_u.unbind(0)) + w)
+        poly, by_log_w = _polynomial(lower, w, slopes)
+        spread = total_of_all(shifted)
+        value = torch.log(poly) - (total_of_all(log_u) + w)
+        value = torch.addcmul(torch.addcmul(value, eta, spread), power_of_total, log_total)
+        value = torch.sub(value, top, alpha=d - 1)
         if not slopes:
             return value, None
-        growth = 1.0 - w + by_log_w / poly  # dlog(P e^-w) / dlog w
-        middle = total((power * shifted).unbind(0)) / whole
-        by_theta = spread - d * middle + growth * (middle - log_w) / theta + by_eta / poly
-        by_log_x = (growth - d * theta) / whole * power - log_u + eta
+        per_poly, per_whole = torch.reciprocal(poly), torch.reciprocal(whole)
+        growth = torch.addcmul(one - w, by_log_w, per_poly)  # dlog(P e^-w) / dlog w
+        middle = total_of_all(power * shifted) * per_whole
+        by_theta = torch.addcmul(torch.sub(spread, middle, alpha=d), inverse * growth, middle - log_w)
+        by_theta = torch.addcmul(by_theta, _polynomial_slope(by_eta, w), per_poly)
+        by_log_x = torch.addcmul(eta - log_u, (growth - degree) * per_whole, power)
         if near_one is None:
             return value, Slopes((by_theta,), by_log_x / log_u)
         by_u = torch.where(near_one, 0.0, by_log_x / torch.where(near_one, 1.0, log_u))
@@ -160,22 +170,26 @@ class Gumbel(FromOne):
         return [term / whole for term in terms]
 
 
-def _polynomial(eta: Tensor, w: Tensor, dim: int, slopes: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Q = P(w)/w, w dQ/dw and dQ/deta, where P = sum_k b_k w^k, by Horner's scheme."""
-    if dim > _SINGLE_POWERS:
+def _polynomial(lower: Sequence[Tensor], w: Tensor, slopes: bool) -> tuple[Tensor, Tensor]:
+    """Q = P(w)/w and w dQ/dw, where P is w^M and the lower terms, by Horner's scheme."""
+    if len(lower) >= _SINGLE_POWERS:
         w = w.double()
-    *lower, _ = outer_coefficients(eta, dim)
-    value, by_w = w + lower[-1], torch.ones_like(w)
+    value, by_w = w + lower[-1], w
     for b in reversed(lower[:-1]):
-        by_w = by_w * w + value
-        value = value * w + b
-    if not slopes:
-        return value, value, value
-    by_lower = outer_coefficient_slopes(eta, dim)
-    by_eta = by_lower[-1].expand_as(w)
+        if slopes:
+            by_w = (by_w + value) * w
+        value = torch.addcmul(b, value, w)
+    return value, by_w
+
+
+def _polynomial_slope(by_lower: Sequence[Tensor], w: Tensor) -> Tensor:
+    """The derivative of Q in eta from those of its coefficients."""
+    if len(by_lower) >= _SINGLE_POWERS:
+        w = w.double()
+    value = by_lower[-1]
     for b in reversed(by_lower[:-1]):
-        by_eta = by_eta * w + b
-    return value, by_w * w, by_eta
+        value = b + value * w
+    return value
 
 
 def _shift(log_u: Tensor, log_sf: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:

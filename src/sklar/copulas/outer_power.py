@@ -6,9 +6,12 @@ at $w = t^{1/(1+\eta)}$, with coefficients b that are positive, so that nothing 
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import overload
 
 import torch
 from torch import Tensor
+
+from sklar.copulas.arithmetic import Parameter
 
 
 @lru_cache
@@ -27,22 +30,26 @@ def _coefficient_table(dim: int) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(polynomial) for polynomial in row)
 
 
-def _horner(coefficients: Sequence[int], x: Tensor) -> Tensor:
+def _horner(coefficients: Sequence[int], x: Parameter) -> Parameter:
     *lower, lead = coefficients
     if not lower:
-        return torch.full_like(x, float(lead))
+        return torch.full_like(x, float(lead)) if isinstance(x, Tensor) else float(lead)
     value = lead * x + lower[-1] if lower[-1] else lead * x
     for number in reversed(lower[:-1]):
         value = value * x + number if number else value * x
     return value
 
 
-def outer_coefficients(eta: Tensor, dim: int) -> list[Tensor]:
+@overload
+def outer_coefficients(eta: Tensor, dim: int) -> list[Tensor]: ...
+@overload
+def outer_coefficients(eta: Parameter, dim: int) -> list[Parameter]: ...
+def outer_coefficients(eta: Parameter, dim: int) -> Sequence[Parameter]:
     """b_1 .. b_dim at one value of eta, all positive."""
     return [_horner(polynomial, eta) for polynomial in _coefficient_table(dim)]
 
 
-def outer_coefficient_slopes(eta: Tensor, dim: int) -> list[Tensor]:
+def outer_coefficient_slopes(eta: Parameter, dim: int) -> list[Parameter]:
     """Derivatives of :func:`outer_coefficients` in eta; that of b_dim is zero and left out."""
     slopes = [
         [power * number for power, number in enumerate(polynomial) if power > 0]
