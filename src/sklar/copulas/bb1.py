@@ -13,7 +13,7 @@ from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import Archimedean
 from sklar.copulas.bb1_density import bb1_kernel, log_coefficients, log_powers, normalised, radial
 from sklar.copulas.clayton import Clayton
-from sklar.copulas.columns import Column, apart_from_zero, stacked, total
+from sklar.copulas.columns import Column, Points, apart_from_zero, stacked, total
 from sklar.copulas.estimation import mean_kendall_tau
 from sklar.copulas.unconstrained import floating, softplus_inverse
 from sklar.special import log1mexp, log1mexp_of_log, log_log1p_ratio, log_log1pexp, softplus
@@ -121,9 +121,8 @@ class BB1(Archimedean):
         shares = (torch.arange(_SPLITS, dtype=whole.dtype, device=whole.device) + 0.5) / _SPLITS
 
         def fit(share: Tensor) -> Tensor:
-            value = cls._from_parts(share * whole, (1.0 - share) * whole, dim, False).log_density(
-                log_u, log_sf
-            )
+            member = cls._from_parts(share * whole, (1.0 - share) * whole, dim, False)
+            value = member.log_density(log_u, log_sf)
             return torch.where(torch.isfinite(value), value, 0.0).mean(0)  # the boundary tells nothing of it
 
         best = shares[torch.stack([fit(share) for share in shares]).argmax(0)]
@@ -153,7 +152,8 @@ class BB1(Archimedean):
         if max_tau is not None:
             limit = -math.log1p(-max_tau)
             parts = parts * (limit / (parts.sum(-1, keepdim=True) + limit))
-        return cls._from_parts(parts[..., 0], parts[..., 1], dim, validate_args=False)
+        half_theta, eta = torch.expm1(parts).unbind(-1)
+        return cls(2.0 * half_theta, dim=dim, eta=eta, validate_args=False)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
         """The inverse of :meth:`from_raw`."""
@@ -172,7 +172,7 @@ class BB1(Archimedean):
 
     @classmethod
     def _kernel(
-        cls, parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
+        cls, parameters: Sequence[Tensor], columns: Points, slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
         return bb1_kernel(parameters, columns, slopes)
 

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from sklar.copulas.analytic import Slopes
-from sklar.copulas.columns import Column, stacked, total
+from sklar.copulas.arithmetic import as_numbers
+from sklar.copulas.bb1_moderate import is_moderate, moderate_kernel
+from sklar.copulas.columns import Points, stacked, total
 from sklar.copulas.outer_power import outer_coefficient_slopes, outer_coefficients
 from sklar.special import anywhere, exp_moment, log1p_moment
 
@@ -83,10 +85,11 @@ def _reach(theta: Tensor, x: Tensor, plain: bool) -> Tensor:
     return -torch.expm1(-theta * x) / theta if plain else x * exp_moment(theta * x)
 
 
-def bb1_kernel(
-    parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
-) -> tuple[Tensor, Slopes | None]:
+def bb1_kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) -> tuple[Tensor, Slopes | None]:
     """See ``analytic.Kernel``; the parameters are theta and eta."""
+    numbers = as_numbers(parameters)
+    if is_moderate(numbers, columns):
+        return moderate_kernel(numbers, columns, slopes)
     (theta, eta), d = parameters, len(columns)
     delta = 1.0 + eta
     r = radial(theta, delta, *stacked(columns))
