@@ -2,9 +2,10 @@
 
 Times are CPU nanoseconds per point, the smallest of several repeats. Peers see the same points:
 pyvinecopulib (C++, bivariate) and statsmodels, where they are installed. At training size the library stands
-against the same formulas written naively (naive_copulas.py). Exits with 1 when a limit is missed.
+against the same formulas written naively (naive_copulas.py). Exits with 1 when a limit is missed. With
+``--device cuda`` the same points go through a GPU and through one thread of the CPU, and no limit applies.
 
-    python benchmarks/copulas.py [--points 1000000] [--repeats 5]
+    python benchmarks/copulas.py [--points 1000000] [--repeats 5] [--device cuda]
 """
 
 import argparse
@@ -45,6 +46,18 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
     return best
 
 
+def seconds_on_gpu(work: Callable[[], object], repeats: int) -> float:
+    """Wall time: the host hands work over and must wait for it."""
+    best = float("inf")
+    for _ in range(1 + repeats):  # the first compiles kernels
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        work()
+        torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
 def member(family: str, dim: int) -> Copula:
     kind = FAMILIES[family]
     tau = torch.tensor(0.5 if kind.tau_range[1] > 0.5 else 0.75 * kind.tau_range[1], dtype=torch.float64)
@@ -56,9 +69,10 @@ def member(family: str, dim: int) -> Copula:
 
 def time_ours(copula: Copula, log_u: torch.Tensor, repeats: int) -> tuple[float, float]:
     """Seconds for the value, and for value and all gradients."""
-    raw = copula.to_raw(None).to(log_u.dtype)
+    clock = seconds if log_u.device.type == "cpu" else seconds_on_gpu
+    raw = copula.to_raw(None).to(log_u)
     fixed = copula.from_raw(raw, copula.dim, None)
-    value = seconds(lambda: fixed.log_density(log_u), repeats)
+    value = clock(lambda: fixed.log_density(log_u), repeats)
     raw.requires_grad_()
     points = log_u.clone().requires_grad_()
 
@@ -66,7 +80,7 @@ def time_ours(copula: Copula, log_u: torch.Tensor, repeats: int) -> tuple[float,
         built = copula.from_raw(raw, copula.dim, None)
         torch.autograd.grad(built.log_density(points).sum(), (raw, points))
 
-    return value, seconds(step, repeats)
+    return value, clock(step, repeats)
 
 
 def vine_log_density(copula: Copula) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -171,12 +185,40 @@ def compare_at_training_size(repeats: int) -> list[str]:
     return missed
 
 
+def compare_devices(points: int, repeats: int, device: str) -> None:
+    """The table of ns per point on a GPU, and how many times the CPU's speed that is."""
+    name = torch.cuda.get_device_name(device)
+    print(f"{points:,} points, torch {torch.__version__}, {name}; ns per point (times one thread's speed)")
+    print(f"{'family':<12}{'M':>2} {'dtype':<8}{'value':>18}{'+grads':>18}   largest gap")
+    for family in [name for name in FAMILIES if name != "independence"]:
+        for dim in (2, 3):
+            copula = member(family, dim)
+            drawn = copula.sample((points,), torch.Generator().manual_seed(0)).double()
+            for dtype in (torch.float64, torch.float32):
+                log_u = drawn.log().to(dtype)
+                there = time_ours(copula, log_u.to(device), repeats)
+                here = time_ours(copula, log_u, 1)
+                line = f"{family:<12}{dim:>2} {str(dtype)[6:]:<8}"
+                for fast, slow in zip(there, here, strict=True):
+                    line += f"{1e9 * fast / points:9.3f}" + f"({slow / fast:,.0f}x)".rjust(9)
+                raw = copula.to_raw(None).to(log_u)
+                value = [
+                    copula.from_raw(raw.to(where), dim, None).log_density(log_u.to(where)).cpu()
+                    for where in (device, "cpu")
+                ]
+                print(f"{line}   {float((value[0] - value[1]).abs().max()):.1e}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--points", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu", help="cpu, or a GPU such as cuda")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.device != "cpu":
+        compare_devices(arguments.points, arguments.repeats, arguments.device)
+        return 0
     missed = compare_at_scale(arguments.points, arguments.repeats) + compare_at_training_size(
         arguments.repeats
     )

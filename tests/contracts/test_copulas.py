@@ -361,3 +361,25 @@ def test_wrong_arguments_are_named(family: str):
         copula.marginal((0, 0))
     with pytest.raises(ValueError, match="none is left"):
         copula.condition({i: torch.tensor(-1.0) for i in range(3)})
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["log_u", "log_u and log_sf"])
+@pytest.mark.parametrize("copula", EVERY)
+def test_one_copula_in_pieces_is_a_batch_of_equal_ones(
+    copula: Copula, both: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """A lone copula's parameters are numbers to its kernel, and many points are seen a few at a time."""
+    raw = copula.to_raw(None)
+    logs = log_pair(interior(copula.dim, 90))[: 1 + both]
+
+    def evaluate(shape: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
+        inputs = [part.clone().requires_grad_() for part in (raw, *logs)]
+        value = rebuild(copula, inputs[0].expand(*shape, *raw.shape)).log_density(*inputs[1:])
+        if not value.requires_grad:
+            return (value,)
+        return value, *torch.autograd.grad(value.sum(), inputs, allow_unused=True, materialize_grads=True)
+
+    batch = evaluate((90,))
+    monkeypatch.setattr("sklar.copulas.analytic._CHUNK", 30)
+    for found, known in zip(evaluate(()), batch, strict=True):
+        torch.testing.assert_close(found, known, rtol=1e-11, atol=1e-12)
