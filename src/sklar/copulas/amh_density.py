@@ -32,7 +32,7 @@ def amh_kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) -> t
         return value, None
     by_odds, by_u = found
     # The density is flat next to u = 1, where log(1-u) would have more to tell.
-    return value, Slopes((by_odds,), by_u, [] if columns.log_sf is None else torch.zeros_like(by_u))
+    return value, Slopes((by_odds,), by_u, torch.zeros_like(by_u) if columns.has_log_sf else [])
 
 
 def _moderate_kernel(odds: Parameter, u: Tensor, slopes: bool) -> tuple[Tensor, list[Tensor]]:

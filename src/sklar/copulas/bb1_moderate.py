@@ -23,9 +23,7 @@ def is_moderate(parameters: Sequence[Parameter], columns: Points) -> bool:
     """Whether the kernel serves: parameters between bounds and no log u that has lost its digits."""
     theta, eta = parameters
     inside = len(columns) <= _FEW and moderate(theta, *_THETA) and moderate(eta, *_ETA)
-    if not inside or columns.log_sf is None:
-        return inside
-    return bool(columns.log_u.amax() < -torch.finfo(columns.log_u.dtype).eps)
+    return inside and not columns.needs_log_sf()
 
 
 def moderate_kernel(
@@ -100,7 +98,7 @@ def moderate_kernel(
     by_theta = torch.addcmul(by_theta, _horner(terms[2 * d - 2 :], v) * v, per_q)
     pull = pace * per_whole * (torch.addcmul(start, missing, beyond) + pace * steep * v)
     by_u = torch.addcmul(scaled, power, pull, value=-1.0) / reach - flat
-    return value, Slopes((by_theta, by_eta), by_u, [] if columns.log_sf is None else torch.zeros_like(by_u))
+    return value, Slopes((by_theta, by_eta), by_u, torch.zeros_like(by_u) if columns.has_log_sf else [])
 
 
 def _rising(theta: Parameter, dim: int) -> list[Parameter]:

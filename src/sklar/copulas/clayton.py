@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import OneParameter
-from sklar.copulas.columns import Column, apart_from_zero, largest_first, total
+from sklar.copulas.columns import Column, Points, apart_from_zero, largest_first, total
 from sklar.copulas.unconstrained import capped_either_sign, floating, uncapped_either_sign
 from sklar.special import (
     anywhere,
@@ -146,10 +146,10 @@ class Clayton(OneParameter):
 
     @classmethod
     def _kernel(
-        cls, parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
+        cls, parameters: Sequence[Tensor], columns: Points, slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
         (theta,) = parameters
-        x = [-column.log_u for column in columns]
+        x = [-log_u for log_u in columns.log_u.unbind(0)]
         if not anywhere(theta < _SMALL):
             value, found = _plain_kernel(theta, x, slopes)
         elif len(x) > 2 or not anywhere(theta < 0):
@@ -163,7 +163,7 @@ class Clayton(OneParameter):
         if not slopes:
             return value, None
         # The density is flat next to u = 1, where log(1-u) would have more to tell.
-        flat = [] if columns[0].log_sf is None else [torch.zeros_like(value)] * len(x)
+        flat = [torch.zeros_like(value)] * len(x) if columns.has_log_sf else []
         return value, Slopes(found[:1], found[1:], flat)
 
     def _boundary_limit(self, columns: Sequence[Column]) -> Tensor:

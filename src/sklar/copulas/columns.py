@@ -49,6 +49,16 @@ class Points(Sequence[Column]):
     def log_sf(self) -> Tensor | None:
         return None if self._log_sf is None else torch.stack(self._log_sf.unbind(-1))
 
+    @property
+    def has_log_sf(self) -> bool:
+        """Whether log(1-u) is known, without a look at it."""
+        return self._log_sf is not None
+
+    def needs_log_sf(self) -> bool:
+        """Whether some log u has lost the digits that log(1-u) tells; on an accelerator True unseen."""
+        log_u = self._log_u
+        return self.has_log_sf and anywhere(log_u.detach().amax() > -torch.finfo(log_u.dtype).eps)
+
     @cached_property
     def u(self) -> Tensor:
         if torch.is_grad_enabled():

@@ -80,7 +80,7 @@ class Gumbel(FromOne):
         cls, parameters: Sequence[Tensor], columns: Points, slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
         (strength,), d, log_u = as_numbers(parameters), len(columns), columns.log_u
-        shifted, top, x_top, near_one = _shift(log_u, columns.log_sf)
+        shifted, top, x_top, near_one = _shift(log_u, columns.log_sf if columns.needs_log_sf() else None)
         exponent = 1.0 + strength
         one, eta, theta, inverse, power_of_total, degree, *coefficients = constants(
             log_u,
@@ -108,7 +108,8 @@ class Gumbel(FromOne):
         by_theta = torch.addcmul(by_theta, _polynomial_slope(by_eta, w), per_poly)
         by_log_x = torch.addcmul(eta - log_u, (growth - degree) * per_whole, power)
         if near_one is None:
-            return value, Slopes((by_theta,), by_log_x / log_u)
+            by_u = by_log_x / log_u
+            return value, Slopes((by_theta,), by_u, torch.zeros_like(by_u) if columns.has_log_sf else [])
         by_u = torch.where(near_one, 0.0, by_log_x / torch.where(near_one, 1.0, log_u))
         return value, Slopes((by_theta,), by_u, torch.where(near_one, by_log_x, 0.0))
 
