@@ -1,5 +1,6 @@
 """A tokenizer that belongs to one model: trained on its training split, or taken from pretrained weights."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class WordPiece:
             raise ValueError(f"the tokenizer has no {padding} token; WordPiece.train makes one that does")
         self.padding: int = code
         tokenizer.enable_padding(pad_id=code, pad_token=padding)
+        # what it is before documents are cut: equal tokenizers have equal digests
+        self.digest: str = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
 
     @classmethod
     def train(cls, texts: Sequence[str], vocabulary: int) -> "WordPiece":

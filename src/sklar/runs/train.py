@@ -31,6 +31,7 @@ from sklar.training.reference import (
     ReferenceConfig,
     fit_predict,
 )
+from sklar.training.tokens import TOKENS
 from sklar.training.validation import judge
 from sklar.types import Batch, Predictions
 from sklar.weights import SCRATCH
@@ -75,7 +76,7 @@ def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool)
         raise DataError(f"modality {lost[0]!r} is absent in every training row: remove it from the schema")
     training, settings = config.training, model_config(config)
     tokenizers = train_tokenizers(data, settings.encoders, out)
-    documents = tokenise(data, tokenizers, settings.encoders)
+    documents = tokenise(data, tokenizers, settings.encoders, out.parent / TOKENS)
     inputs = shapes(data.schema, tokenizers)
     parts = validation_rows(config.calibration, data, config.seed)
 

@@ -19,6 +19,7 @@ from sklar.encoders import (
     TextShape,
     WordPiece,
 )
+from sklar.training.tokens import cached, token_key
 
 
 def train_tokenizers(data: PreparedData, config: EncoderConfig, folder: Path) -> dict[str, WordPiece]:
@@ -53,15 +54,34 @@ def tokenizer_file(folder: Path, name: str) -> Path:
 
 
 def tokenise(
-    data: PreparedData, tokenizers: Mapping[str, WordPiece], config: EncoderConfig
+    data: PreparedData,
+    tokenizers: Mapping[str, WordPiece],
+    config: EncoderConfig,
+    cache: Path | None = None,
 ) -> dict[str, Tokens]:
-    """Token ids and masks of every text modality, in the order of the index."""
-    out: dict[str, Tokens] = {}
-    for name, tokenizer in tokenizers.items():
+    """Token ids and masks of every text modality, in the order of the index.
+
+    Args:
+        data: The folder.
+        tokenizers: Per text modality.
+        config: The length at which documents are cut.
+        cache: Folder where tokens are kept for other runs with equal tokenizers; None keeps none.
+    """
+    return {
+        name: _tokens(data, name, tokenizer, config.text.length, cache)
+        for name, tokenizer in tokenizers.items()
+    }
+
+
+def _tokens(data: PreparedData, name: str, tokenizer: WordPiece, length: int, cache: Path | None) -> Tokens:
+    def make() -> Tokens:
         there = np.flatnonzero(data.present[:, data.modalities.index(name)])
-        tokens = tokenizer.encode(data.documents(name, there), config.text.length)
-        out[name] = (tokens.ids, tokens.attention)
-    return out
+        tokens = tokenizer.encode(data.documents(name, there), length)
+        return tokens.ids, tokens.attention
+
+    if cache is None:
+        return make()
+    return cached(cache, token_key(tokenizer.digest, length, f"{data.hash} {name}", data.ids_of(name)), make)
 
 
 def shapes(schema: Schema, tokenizers: Mapping[str, WordPiece]) -> dict[str, InputShape]:
