@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForPreTraining
+from transformers import BertConfig, BertForPreTraining, ViTConfig, ViTModel
 from typer.testing import CliRunner
 
 from cohorts import TINY, small_cohort
 from sklar import runs
 from sklar.cli import app
 from sklar.data.store import PreparedData
-from sklar.encoders import EncoderConfig, TextShape, WordPiece, build
+from sklar.encoders import Backbone, EncoderConfig, ImageShape, SeriesShape, TextShape, WordPiece, build
 from sklar.errors import UserError
+from sklar.models import MODELS, create
 from sklar.training.config import resolve
 from sklar.types import Documents
 from sklar.weights import add
@@ -63,6 +64,39 @@ def test_a_run_starts_from_named_weights_and_predicts_without_them(
     shutil.rmtree(registry)
     again = runs.Run.open(tmp_path / "run").predict(data, "test")
     np.testing.assert_allclose(again.probability, kept, rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_starts_from_pretrained_weights(model: str, tmp_path: Path) -> None:
+    text, scan = bert(tmp_path / "bert"), tmp_path / "vit"
+    sizes = {"num_hidden_layers": 4, "num_attention_heads": 3, "intermediate_size": 16, "patch_size": 8}
+    ViTModel(ViTConfig(hidden_size=12, image_size=32, **sizes)).save_pretrained(scan)
+    settings = {
+        "model.modality": "scan" if model == "single" else None,
+        "model.encoders.dim": 8,
+        "model.encoders.series.hidden": 8,
+        "model.encoders.image": {
+            "kind": "vit", "hidden": 12, "layers": 4, "heads": 3, "intermediate": 16, "patch": 8,
+            "pretrained": str(scan), "freeze": True,
+        },
+        "model.encoders.text": {"pretrained": str(text), "freeze": True},
+    }  # fmt: skip
+    config = resolve(model, [f"{key}={json.dumps(own)}" for key, own in settings.items() if own is not None])
+    tokenizer = WordPiece.pretrained(str(text))
+    made = create(
+        {
+            "labs": SeriesShape(9, 3),
+            "scan": ImageShape(3, 32, 32),
+            "notes": TextShape(tokenizer.size, tokenizer.padding, tokenizer.architecture),
+        },
+        config.model,
+    ).train()
+    backbones = [module for module in made.modules() if isinstance(module, Backbone)]
+    loaded = {module.loaded.weights.name for module in backbones if module.loaded is not None}
+    assert loaded == ({str(scan)} if model == "single" else {str(scan), str(text)})
+    for part in (part for b in backbones for name, part in b.named_modules() if name in b.frozen):
+        assert not part.training
+        assert not any(parameter.requires_grad for parameter in part.parameters())
 
 
 def test_weights_that_are_not_there_end_with_the_way_out(data: PreparedData, tmp_path: Path) -> None:

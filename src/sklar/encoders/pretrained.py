@@ -130,7 +130,8 @@ def _read(
             dtype="float32",
             **build,
         )
-    wrong = sorted(str(item[0]) for item in report["mismatched_keys"])
+    # names alone, or names with both shapes, by the version of transformers
+    wrong = sorted(item if isinstance(item, str) else str(item[0]) for item in report["mismatched_keys"])
     missing = sorted(set(report["missing_keys"]))
     _refuse(found, missing, sorted(report["unexpected_keys"]), wrong)
     return dict(network.state_dict()), tuple(sorted(report["unexpected_keys"]))
