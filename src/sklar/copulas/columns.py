@@ -50,6 +50,11 @@ class Points(Sequence[Column]):
         return None if self._log_sf is None else torch.stack(self._log_sf.unbind(-1))
 
     @property
+    def turned(self) -> Tensor:
+        """(M, *batch) log u as it lies in memory, for one operation that lays out its result anew."""
+        return self._log_u.movedim(-1, 0)
+
+    @property
     def has_log_sf(self) -> bool:
         """Whether log(1-u) is known, without a look at it."""
         return self._log_sf is not None
@@ -63,8 +68,7 @@ class Points(Sequence[Column]):
     def u(self) -> Tensor:
         if torch.is_grad_enabled():
             return torch.exp(self.log_u)
-        turned = self._log_u.movedim(-1, 0)
-        return torch.exp(turned, out=turned.new_empty(turned.shape))  # the change of layout at no cost
+        return torch.exp(self.turned, out=self._log_u.new_empty(self.turned.shape))
 
     @cached_property
     def _columns(self) -> list[Column]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Size, Tensor
 
 from sklar.copulas.analytic import Kernel, Slopes
-from sklar.copulas.columns import Column
+from sklar.copulas.columns import Column, Points
 from sklar.copulas.correlation import capped_cholesky_from_raw, nearest_correlation, raw_from_capped_cholesky
 from sklar.copulas.elliptical import (
     Elliptical,
@@ -17,7 +17,6 @@ from sklar.copulas.elliptical import (
     equal_correlation,
     factor_slopes,
     lower_rows,
-    together,
     whiten,
     whiten_again,
 )
@@ -145,13 +144,11 @@ class Gaussian(Elliptical):
         return log_ndtr_both(left.means[0] + left.factor[..., 0, 0] * ndtri_log(*w))
 
 
-def _kernel(
-    parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
-) -> tuple[Tensor, Slopes | None]:
+def _kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) -> tuple[Tensor, Slopes | None]:
     """Log density and its derivatives in the elements of L and the logs; see ``analytic.Kernel``."""
     rows = lower_rows(parameters, len(columns))
-    points = together(columns)
-    scores, by_u, by_sf = ndtri_log_slopes(*points) if slopes else (ndtri_log(*points), points.log_u, None)
+    logs = (columns.log_u, columns.log_sf) if columns.has_log_sf else (columns.turned, None)
+    scores, by_u, by_sf = ndtri_log_slopes(*logs) if slopes else (ndtri_log(*logs), logs[0], None)
     z = scores.unbind(0)
     white = whiten(rows, z)
     value = -torch.log(rows[0][-1])
@@ -162,9 +159,10 @@ def _kernel(
     if not slopes:
         return value, None
     outer = whiten_again(rows, white)
-    by_score = scores - torch.stack(outer)
-    return value, Slopes(
-        factor_slopes(rows, outer, white),
-        by_score * by_u,
-        () if by_sf is None else by_score * by_sf,
-    )
+    by_score = [score - part for score, part in zip(z, outer, strict=True)]
+
+    def through(inner: Tensor) -> list[Tensor]:
+        return [slope * part for slope, part in zip(by_score, inner.unbind(0), strict=True)]
+
+    by_log_sf = () if by_sf is None else through(by_sf)
+    return value, Slopes(factor_slopes(rows, outer, white), through(by_u), by_log_sf)
