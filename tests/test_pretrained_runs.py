@@ -103,6 +103,10 @@ def test_weights_that_are_not_there_end_with_the_way_out(data: PreparedData, tmp
     config = resolve("unified", [*NO_TEXT, "model.encoders.text.pretrained=tinybert"])
     with pytest.raises(UserError, match=r"no weights 'tinybert'.*sklar weights add NAME PATH"):
         runs.train(config, data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # the next attempt may have the name
+    # who has no images needs no weights for them
+    unused = resolve("unified", [*TINY, "model.encoders.image.pretrained=resnet34", "training.max_epochs=1"])
+    assert runs.train(unused, data, tmp_path / "run").metrics["epochs"] == 1
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from sklar.runs.run import Run, model_config
 from sklar.training.calibration import CALIBRATION, ValidationRows, calibrate, validation_rows
 from sklar.training.callbacks import write
 from sklar.training.config import RunConfig
-from sklar.training.inputs import shapes, tokenise, tokenizer_file, train_tokenizers
+from sklar.training.inputs import find_weights, shapes, tokenise, tokenizer_file, train_tokenizers
 from sklar.training.members import fit_members, together
 from sklar.training.predict import of, predict
 from sklar.training.reference import (
@@ -52,14 +52,17 @@ def train(
         progress: Show a bar on standard error.
 
     Raises:
-        UserError: The folder exists and ``resume`` is not set, or belongs to another configuration or data.
-        DataError: A modality is absent in every training row.
+        UserError: The folder exists and ``resume`` is not set, or belongs to another configuration or data;
+            pretrained weights that the configuration names are not on this machine.
+        DataError: A modality is absent in every training row, or those weights are broken.
     """
     data = config.data.of(data)
+    reference = config.model
+    if not (isinstance(reference, ReferenceConfig) or (out / METRICS).is_file()):
+        find_weights(data.schema, reference.encoders)  # before a folder is made that would be in the way
     if enter(config, data, out, resume):
         return Run.open(out)
     started = time.monotonic()
-    reference = config.model
     if isinstance(reference, GradientBoostingConfig | LogisticRegressionConfig):
         metrics = _fit_reference(reference, config, data, out)
     else:

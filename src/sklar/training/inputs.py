@@ -20,6 +20,20 @@ from sklar.encoders import (
     WordPiece,
 )
 from sklar.training.tokens import cached, token_key
+from sklar.weights import SCRATCH, locate
+
+
+def find_weights(schema: Schema, config: EncoderConfig) -> None:
+    """Look for the pretrained weights that the settings of the modalities name.
+
+    Raises:
+        UserError: They are not on this machine.
+        DataError: They are broken.
+    """
+    text = config.text.pretrained if isinstance(config.text, PretrainedTextConfig) else SCRATCH
+    for modalities, given in ((schema.images, config.image.pretrained), (schema.texts, text)):
+        if modalities and given != SCRATCH:
+            locate(given)
 
 
 def train_tokenizers(data: PreparedData, config: EncoderConfig, folder: Path) -> dict[str, WordPiece]:
