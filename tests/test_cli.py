@@ -42,7 +42,18 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_is_instant_and_lists_the_verbs() -> None:
     text = run("--help").stdout
-    for verb in ("demo", "doctor", "evaluate", "predict", "prepare", "report", "simulate", "train"):
+    for verb in (
+        "card",
+        "compare",
+        "demo",
+        "doctor",
+        "evaluate",
+        "predict",
+        "prepare",
+        "report",
+        "simulate",
+        "train",
+    ):
         assert verb in text
     assert run("--version").stdout.strip()
 

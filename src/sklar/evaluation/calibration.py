@@ -104,7 +104,8 @@ class CalibrationSlope(ProbabilisticMetric):
 class ECE(ProbabilisticMetric):
     """Expected calibration error: mean distance of observed from predicted risk over bins of equal width.
 
-    It grows with the number of bins where there are few rows. Source: Naeini, Cooper and Hauskrecht (2015).
+    It grows with the number of bins where there are few rows, and grows again in resamples: a percentile
+    interval lies too high. Source: Naeini, Cooper and Hauskrecht (2015).
 
     Args:
         bins: K; bin k holds probabilities in (k / K, (k + 1) / K], the first one 0 too.
@@ -133,7 +134,8 @@ class ICI(ProbabilisticMetric):
     """Integrated calibration index: mean distance of a smooth calibration curve from the predicted risk.
 
     The curve is a local line (tricube kernel over the nearest three quarters of the rows), which adapts to
-    what few bins hide. Source: Austin and Steyerberg (2019), whose curve is a loess.
+    what few bins hide. A percentile interval lies too high, as of any mean distance. Source: Austin and
+    Steyerberg (2019), whose curve is a loess.
     """
 
     name = "ici"

@@ -1,29 +1,58 @@
 """The report of a set of runs: tables, figures and one page. It reads run folders and never trains."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from sklar.errors import UserError
+from sklar.report.card import TRIPOD, Card
 from sklar.report.cohort import Censoring, align, named
+from sklar.report.contest import Contest, contest_dict, contest_table
+from sklar.report.detail import (
+    Detail,
+    calibration_table,
+    detail_dict,
+    pattern_table,
+    threshold_table,
+    withhold,
+)
 from sklar.report.folder import Run, read_run
+from sklar.report.formats import FORMATS, TextTable
 from sklar.report.html import page
 from sklar.report.tables import Pattern, Results, Row, build
-from sklar.report.writers import as_dict, console_table, markdown, patients_table
+from sklar.report.verbs import contest_runs, detail_runs, write_card, write_text
+from sklar.report.writers import as_dict, console_table, markdown, patients_table, rich_table
 
 __all__ = [
+    "FORMATS",
+    "TRIPOD",
+    "Card",
     "Censoring",
+    "Contest",
+    "Detail",
     "Pattern",
     "Results",
     "Row",
     "Run",
+    "TextTable",
     "as_dict",
+    "calibration_table",
     "compare_runs",
     "console_table",
+    "contest_dict",
+    "contest_runs",
+    "contest_table",
+    "detail_dict",
+    "detail_runs",
     "markdown",
     "patients_table",
+    "pattern_table",
     "read_run",
+    "rich_table",
+    "threshold_table",
+    "withhold",
     "write",
+    "write_card",
+    "write_text",
 ]
 
 
@@ -69,12 +98,5 @@ def write(
     read = named([read_run(folder) for folder in runs])
     cohort = align(read, reference)
     results = build(read, cohort, reference, resamples, censoring)
-    text = page(read, cohort, results)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(out)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_text(out, page(read, cohort, results))
     return results

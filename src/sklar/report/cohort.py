@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklar.errors import DataError, UserError
+from sklar.evaluation import check_disjoint
 from sklar.report.folder import Run
 from sklar.types import Predictions
 
@@ -69,6 +70,8 @@ def align(runs: Mapping[str, Run], reference: str) -> Cohort:
     if reference not in runs:
         raise UserError(f"reference {reference!r} is not among the runs: choose one of {', '.join(runs)}")
     base = runs[reference].test
+    for run in runs.values():
+        check_disjoint(valid=run.valid_groups, test=run.test.groups)
     if len(np.unique(base.ids)) != len(base.ids):
         raise DataError(f"{runs[reference].folder}: the test predictions hold one id more than once")
     known = np.isfinite(base.target)

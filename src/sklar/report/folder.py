@@ -31,6 +31,7 @@ class Run:
         data: Description of the cohort.
         metrics: Size, time, alignment and copula of the fitted model.
         test: Predictions of the test rows.
+        valid_groups: Groups of the validation rows; empty when not recorded.
         history: Columns (E,) of the training history, NaN where an epoch left a cell empty.
         env: Versions; empty when not recorded.
         weights: Origin of initial weights; empty when not recorded.
@@ -42,6 +43,7 @@ class Run:
     data: Mapping[str, Any]
     metrics: Mapping[str, Any]
     test: Predictions
+    valid_groups: NDArray[np.str_]
     history: Mapping[str, NDArray[np.float64]]
     env: Mapping[str, Any]
     weights: Mapping[str, Any]
@@ -71,6 +73,7 @@ def read_run(folder: Path) -> Run:
         data=_json(folder / "data.json"),
         metrics=metrics,
         test=_predictions(folder / "predictions_test.parquet"),
+        valid_groups=_groups(folder / "predictions_valid.parquet"),
         history=_history(folder / "history.csv"),
         env=_json(folder / "env.json", optional=True),
         weights=_json(folder / "weights.json", optional=True),
@@ -121,6 +124,12 @@ def _predictions(path: Path) -> Predictions:
         modalities=modalities,
         **number,
     )
+
+
+def _groups(path: Path) -> NDArray[np.str_]:
+    if not path.is_file():
+        return np.array([], dtype=np.str_)
+    return np.asarray(parquet.read_table(path, columns=["group"])["group"].to_pylist(), dtype=np.str_)
 
 
 def _numbers(column: Any) -> NDArray[np.float64]:

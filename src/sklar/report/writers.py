@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from sklar.evaluation import METRICS, Comparison, Estimate
+from sklar.report.formats import TextTable
 from sklar.report.tables import RANKED, Pattern, Results, Row, best, display
 from sklar.types import Predictions
 
@@ -61,6 +63,18 @@ def console_table(results: Results) -> Table:
     return table
 
 
+def rich_table(table: TextTable) -> Table:
+    """A table of text cells for a terminal."""
+    shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption=escape(table.note))
+    for index, heading in enumerate(table.headings):
+        shown.add_column(escape(heading), justify="right" if index else "left")
+    for row in table.rows:
+        # intervals go on a second line, so that the table fits a terminal of 80 columns
+        texts = [escape(cell.text).replace(" (", "\n(", 1) for cell in row]
+        shown.add_row(*(f"[bold]{t}[/bold]" if c.bold else t for t, c in zip(texts, row, strict=True)))
+    return shown
+
+
 def patients_table(predictions: Predictions, count: int = 6) -> Table:
     """The first row of each of at most ``count`` patterns of presence, for a terminal."""
     _, first = np.unique(predictions.present, axis=0, return_index=True)
@@ -83,11 +97,18 @@ def estimate(value: Estimate) -> str:
     return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
 
 
-def difference(value: Comparison | None) -> str:
-    """``+0.012 (-0.004 to +0.020)``, with a true minus sign; ``reference`` where nothing is compared."""
+def difference(value: Comparison | None, otherwise: str = "reference") -> str:
+    """``+0.012 (-0.004 to +0.020)``, with a true minus sign; ``otherwise`` where nothing is compared."""
     if value is None:
-        return "reference"
+        return otherwise
     return f"{signed(value.difference)} ({signed(value.low)} to {signed(value.high)})"
+
+
+def p_value(value: float | None) -> str:
+    """``0.031``, ``<0.001``, or nothing."""
+    if value is None:
+        return ""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def signed(number: float) -> str:

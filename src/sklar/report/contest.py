@@ -1,0 +1,173 @@
+"""Which models are best, and which cannot be told from them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sklar.errors import DataError
+from sklar.evaluation import (
+    METRICS,
+    Estimate,
+    EvaluationError,
+    Ranking,
+    delong,
+    holm,
+    replicate_t_test,
+    resample,
+)
+from sklar.report.cohort import Censoring, Cohort
+from sklar.report.formats import Cell, TextTable
+from sklar.report.tables import display
+from sklar.report.writers import CENSORING, difference, estimate, p_value
+
+CONTESTED = ("auroc", "average_precision", "brier")
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Models on the same test rows.
+
+    Attributes:
+        models: Best AUROC first, or best first metric.
+        estimates: Per model and metric.
+        rankings: Per metric, every model against the best.
+        delong: Per model other than the best by AUROC, p-value of DeLong's test against it, clustered by
+            group and adjusted by Holm's method; empty where AUROC is not among the metrics.
+        t_tests: Per model and metric, p-value of the paper's test of replicates; empty unless asked for.
+        rows: Number of test rows with a known outcome.
+        events: Number of events among them.
+        groups: Number of groups among them.
+        resamples: Number of replicates.
+        censoring: How censored subjects count.
+    """
+
+    models: tuple[str, ...]
+    estimates: Mapping[str, Mapping[str, Estimate]]
+    rankings: Mapping[str, Ranking]
+    delong: Mapping[str, float]
+    t_tests: Mapping[str, Mapping[str, float]]
+    rows: int
+    events: int
+    groups: int
+    resamples: int
+    censoring: Censoring
+
+
+def contest(
+    cohort: Cohort,
+    metrics: Sequence[str] = CONTESTED,
+    resamples: int = 1000,
+    censoring: Censoring = "complete",
+    paper_t_test: bool = False,
+) -> Contest:
+    """Judge all models on one set of draws, each against the best.
+
+    Args:
+        cohort: The rows that the models share.
+        metrics: Names of metrics.
+        resamples: Number of replicates.
+        censoring: ``complete`` or ``ipcw``.
+        paper_t_test: Also the paper's test of replicates, which is invalid and warns.
+
+    Raises:
+        DataError: Rows are too few, or a metric is undefined on them.
+    """
+    weight = cohort.case_weight(censoring)
+    try:
+        found = resample(metrics, cohort.y, cohort.probability, cohort.groups, resamples, _SEED, weight)
+    except EvaluationError as error:
+        raise DataError(f"{len(cohort.y)} test rows with {int(cohort.y.sum())} events: {error}") from error
+    rankings = {name: found.rank(name) for name in found.metrics}
+    first = "auroc" if "auroc" in found.metrics else next(iter(found.metrics))
+    sign = -1 if found.metrics[first].higher_is_better else 1
+    models = tuple(sorted(found.values, key=lambda model: sign * found.values[model][first]))
+    return Contest(
+        models=models,
+        estimates={model: {name: found.estimate(model, name) for name in found.metrics} for model in models},
+        rankings=rankings,
+        delong=_delong(cohort, rankings["auroc"].best, weight) if "auroc" in rankings else {},
+        t_tests={
+            name: {
+                model: replicate_t_test(
+                    found.replicates[model][name], found.replicates[ranking.best][name]
+                ).p_value
+                for model in models
+                if model != ranking.best
+            }
+            for name, ranking in rankings.items()
+            if paper_t_test
+        },
+        rows=len(cohort.y),
+        events=int(cohort.y.sum()),
+        groups=len(set(cohort.groups.tolist())),
+        resamples=resamples,
+        censoring=censoring,
+    )
+
+
+def contest_dict(result: Contest) -> dict[str, Any]:
+    """Plain types, ready for JSON."""
+    return {
+        "censoring": result.censoring,
+        "resamples": result.resamples,
+        "test": {"rows": result.rows, "events": result.events, "groups": result.groups},
+        "best": {name: ranking.best for name, ranking in result.rankings.items()},
+        "tied": {name: sorted(ranking.tied) for name, ranking in result.rankings.items()},
+        "models": {
+            model: {
+                **{name: asdict(value) for name, value in result.estimates[model].items()},
+                "to_best": {
+                    name: asdict(ranking.comparisons[model]) | {"p_holm": ranking.adjusted[model]}
+                    for name, ranking in result.rankings.items()
+                    if model != ranking.best
+                },
+                "delong_p_holm": result.delong.get(model),
+                "paper_t_test": {
+                    name: found[model] for name, found in result.t_tests.items() if model in found
+                }
+                or None,
+            }
+            for model in result.models
+        },
+    }
+
+
+def contest_table(result: Contest) -> TextTable:
+    """The metrics of every model, in bold what cannot be told from the best, and differences to the best."""
+    labels = [METRICS[name].label for name in result.rankings]
+    tests = {name: f"p, t-test {METRICS[name].label}" for name in result.t_tests}
+    headings = ["Model", *labels, *(f"Δ {label}" for label in labels)]
+    headings += ["p, DeLong"] if result.delong else []
+    rows = []
+    for model in result.models:
+        cells = [Cell(display(model))]
+        for name, ranking in result.rankings.items():
+            cells.append(Cell(estimate(result.estimates[model][name]), model in ranking.tied))
+        for ranking in result.rankings.values():
+            cells.append(Cell(difference(ranking.comparisons.get(model), "best")))
+        if result.delong:
+            cells.append(Cell(p_value(result.delong.get(model))))
+        cells += [Cell(p_value(result.t_tests[name].get(model))) for name in tests]
+        rows.append(cells)
+    note = (
+        f"{result.rows:,} test rows in {result.groups:,} groups, {result.events:,} events; "
+        f"{CENSORING[result.censoring]}. 95 % intervals from {result.resamples:,} group bootstrap resamples. "
+        "Bold: the best, and models whose paired interval to it, at Holm's level, contains zero. Δ: to the "
+        "best, with that interval."
+    )
+    if result.delong:
+        note += " p, DeLong: against the best AUROC, clustered by group, adjusted by Holm's method."
+    if tests:
+        note += " p, t-test: of replicates, as the CM² paper reports; invalid."
+    return TextTable([*headings, *tests.values()], rows, note)
+
+
+def _delong(cohort: Cohort, best: str, weight: Any) -> dict[str, float]:
+    others = [model for model in cohort.probability if model != best]
+    p_values = []
+    for model in others:
+        scores = cohort.probability[model], cohort.probability[best]
+        p_values.append(delong(cohort.y, *scores, cohort.groups, weight).p_value)
+    adjusted = holm(p_values) if others else ()
+    return dict(zip(others, map(float, adjusted), strict=True))
