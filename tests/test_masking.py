@@ -1,10 +1,14 @@
 """A run's model asked about rows whose modalities are hidden."""
 
+import json
+
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from cohorts import TINY, small_cohort
 from sklar import runs
+from sklar.cli import app
 from sklar.data.store import PreparedData
 from sklar.errors import UserError
 from sklar.evaluation import coalitions, interval_coverage, shapley, stress_curve
@@ -72,3 +76,24 @@ def test_a_reference_keeps_no_model_to_ask(
     reference = runs.train(resolve("logistic_regression"), data, out)
     with pytest.raises(UserError, match="keeps predictions and no weights"):
         runs.MaskedRows(reference, data)
+
+
+def test_matched_rows_are_the_complete_ones(run: runs.Run, data: PreparedData, rows: runs.MaskedRows) -> None:
+    matched = runs.MaskedRows(run, data, matched=True)
+    assert (matched.ids == rows.ids[rows.present.all(1)]).all()
+
+
+def test_evaluate_hides_modalities_of_a_prepared_folder(run: runs.Run, data: PreparedData) -> None:
+    arguments = ["evaluate", str(run.path), "--data", str(data.path), "--resamples", "20"]
+    done = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
+    found = json.loads(done.stdout.strip().splitlines()[-1])["stress"]["cm2"]
+    assert set(found["curves"]) == {"all modalities", *data.modalities}
+    whole = found["curves"]["labs"]["estimates"][0]
+    assert all(curve["estimates"][0] == whole for curve in found["curves"].values())
+    assert len(found["curves"]["labs"]["rates"]) == 10
+    gained = sum(share["value"] for share in found["shapley"].values())
+    assert gained == pytest.approx(whole["value"] - 0.5)
+    assert [by["hidden"] for by in found["coverage"]] == [1, 2]
+    text = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert "Shapley shares" in text
+    assert "holds the prediction with everything" in " ".join(text.split())

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sklar.cli.options import AsJson, Censoring, Reference, Resamples, Runs, Weighting
-from sklar.cli.output import first_name, note, show, show_json, show_results, show_rich
+from sklar.cli.output import first_name, note, progress_bar, show, show_json, show_results, show_rich
 
 if TYPE_CHECKING:
     from sklar.report import TextTable
+    from sklar.stress import Stress
 
 
 class Format(enum.StrEnum):
@@ -37,6 +38,9 @@ def evaluate(
     thresholds: Annotated[
         str, typer.Option(help="Predicted risks to act on, with commas.")
     ] = "0.05,0.1,0.2,0.3,0.5",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Also hide modalities of this folder's test rows.")
+    ] = None,
     style: Style = Format.text,
     share_safe: ShareSafe = False,
     as_json: AsJson = False,
@@ -47,16 +51,21 @@ def evaluate(
     cuts = _numbers(thresholds)
     results = report.compare_runs(runs, reference or first_name(runs), resamples, censoring.value)
     found = report.detail_runs(runs, resamples, censoring.value, cuts, share_safe)
+    stressed = {} if data is None else _stress(runs, data, resamples, censoring)
     if as_json:
         content = report.as_dict(results)
         if share_safe:
             content = report.withhold(content, next(d for d in found if d.model == results.reference))
-        show_json(content | {"details": {detail.model: report.detail_dict(detail) for detail in found}})
+        content["details"] = {detail.model: report.detail_dict(detail) for detail in found}
+        content["stress"] = {name: report.stress_dict(own) for name, own in stressed.items()} or None
+        show_json(content)
         return
     if style is Format.text:
         show_results(results, as_json=False)
     tables = [report.calibration_table(found), *map(report.threshold_table, found)]
     tables += [report.pattern_table(detail) for detail in found if detail.model == results.reference]
+    for name, own in stressed.items():
+        tables += report.stress_tables(name, own)
     for table in tables:
         _table(table, style)
 
@@ -137,6 +146,25 @@ def _numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise UserError(f"--thresholds takes numbers with commas, such as 0.1,0.2; got {text!r}") from error
+
+
+def _stress(runs: list[Path], data: Path, resamples: int, censoring: Censoring) -> dict[str, "Stress"]:
+    from sklar.data.store import PreparedData
+    from sklar.runs import Run
+    from sklar.stress import stress
+    from sklar.training.reference import REFERENCES
+
+    opened, found = PreparedData.open(data), {}
+    for folder in runs:
+        run = Run.open(folder)
+        if run.config.model.name in REFERENCES:
+            note(f"{folder} keeps no model, so nothing can be hidden from it")
+            continue
+        with progress_bar() as progress:
+            found[first_name([folder])] = stress(
+                run, opened, resamples=resamples, weighted=censoring is Censoring.ipcw, progress=progress
+            )
+    return found
 
 
 def _table(table: "TextTable", style: Format) -> None:

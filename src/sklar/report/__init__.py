@@ -18,6 +18,7 @@ from sklar.report.detail import (
 from sklar.report.folder import Run, read_run
 from sklar.report.formats import FORMATS, TextTable
 from sklar.report.html import page
+from sklar.report.stress_tables import stress_dict, stress_tables
 from sklar.report.tables import Pattern, Results, Row, build
 from sklar.report.verbs import contest_runs, detail_runs, write_card, write_text
 from sklar.report.writers import as_dict, console_table, markdown, patients_table, rich_table
@@ -48,6 +49,8 @@ __all__ = [
     "pattern_table",
     "read_run",
     "rich_table",
+    "stress_dict",
+    "stress_tables",
     "threshold_table",
     "withhold",
     "write",

@@ -25,6 +25,7 @@ class MaskedRows:
         split: Which rows.
         draws: Draws of the missing latents, by default those of the configuration.
         seed: Of the draws, by default that of the run.
+        matched: Only rows that have every modality.
 
     Attributes:
         y: (N,) labels, 0 or 1.
@@ -46,10 +47,11 @@ class MaskedRows:
         split: str = "test",
         draws: int | None = None,
         seed: int | None = None,
+        matched: bool = False,
     ) -> None:
         self._model, self._calibration = run.model, run.calibration
         own, documents = run.ready(data)
-        rows = own.rows(split)
+        rows = own.rows(split, matched=matched)
         rows = rows[~np.isnan(own.target[rows])]
         self._batches: list[Batch] = list(loader(PreparedDataset(own, rows, documents), BATCH))
         self._draws = draws or run.config.training.draws
