@@ -10,8 +10,9 @@ from sklar import runs
 from sklar.alignment import ailments
 from sklar.data.simulate import Scenario, write_simulation
 from sklar.data.store import PreparedData
+from sklar.errors import TrainingError
 from sklar.models import CM2Config, create
-from sklar.training.adapter import Adapter, TrainingError
+from sklar.training.adapter import Adapter
 from sklar.training.config import TrainingConfig, resolve
 
 

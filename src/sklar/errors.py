@@ -5,6 +5,7 @@
     SklarError
     ├── UserError   exit code 2: a wrong argument, option, path or configuration
     ├── DataError   exit code 3: a table, file or folder that breaks its contract
+    ├── TrainingError  exit code 3: training cannot go on
     └── InterruptedRunError  exit code 130: the user stopped long work that can go on
 """
 
@@ -30,6 +31,15 @@ class UserError(SklarError):
 
 class DataError(SklarError):
     """The data break their contract: the message names table, column, row and remedy."""
+
+    exit_code = 3
+
+
+class TrainingError(SklarError):
+    """Training cannot go on: a loss that is not finite, a split that cannot be judged, a full disk.
+
+    What is finished stays; the message says how to go on.
+    """
 
     exit_code = 3
 

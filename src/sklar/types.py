@@ -24,8 +24,12 @@ class _Rows:
         return self._map(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str) -> Self:
-        """A copy on ``device``."""
-        return self._map(lambda tensor: tensor.to(device))
+        """A copy on ``device``; from pinned memory without waiting for it."""
+        return self._map(_mover(device))
+
+    def pin_memory(self) -> Self:
+        """A copy in page-locked memory."""
+        return self._map(lambda tensor: tensor.pin_memory())
 
     def blank(self, absent: Tensor) -> Self:
         """A copy in which the content of the ``absent`` rows (B,) is zero or false."""
@@ -107,6 +111,12 @@ class Table(_Rows):
 Input = Series | Image | Documents | Table
 
 
+def _mover(device: torch.device | str) -> Callable[[Tensor], Tensor]:
+    # only copies to an accelerator are ordered before what reads them; a copy to the host is read at once
+    ahead = torch.device(device).type != "cpu"
+    return lambda tensor: tensor.to(device, non_blocking=ahead)
+
+
 @dataclass(frozen=True)
 class Batch:
     """M modalities of B rows, and which of them are there.
@@ -161,8 +171,12 @@ class Batch:
         return self._map(lambda tensor: tensor[index], lambda item: item.rows(index))
 
     def to(self, device: torch.device | str) -> "Batch":
-        """A copy on ``device``."""
-        return self._map(lambda tensor: tensor.to(device), lambda item: item.to(device))
+        """A copy on ``device``; from pinned memory without waiting for it."""
+        return self._map(_mover(device), lambda item: item.to(device))
+
+    def pin_memory(self) -> "Batch":
+        """A copy in page-locked memory, which is what a `DataLoader` calls with ``pin_memory``."""
+        return self._map(lambda tensor: tensor.pin_memory(), lambda item: item.pin_memory())
 
     def _map(self, change: Callable[[Tensor], Tensor], change_input: Callable[[Input], Input]) -> "Batch":
         rest: dict[str, Any] = {

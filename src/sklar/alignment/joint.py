@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
+from sklar import processes
 from sklar.alignment.impute import GRADIENTS, IMPUTATIONS, Gradient, Imputed, Request
 from sklar.alignment.noise import Noise
 from sklar.alignment.official import Official
@@ -152,8 +153,11 @@ class CopulaAlignment(nn.Module):
         the copula's margin over what it has. ``margins`` is the mixtures' negative log-likelihood per
         coordinate over present rows, summed over modalities, and ``decorrelation`` the penalty if it has a
         weight. In training the latents also move the running moments, and after the warm-up the mixtures are
-        initialised from the last ones.
+        initialised from the last ones. Of processes that train together, each sees the rows of all.
         """
+        if self.training:
+            z = {name: processes.gather(z[name]) for name in self.modalities}
+            present = processes.gather(present)
         latents = self._latents(z, present)
         uniforms = self.pit(latents)
         terms = {}
@@ -341,6 +345,7 @@ class CopulaAlignment(nn.Module):
             columns = zip(self.modalities, self.cached.unbind(1), strict=True)
             self.pit.fit(self._latents(dict(columns), self.cached_present))
             self.cached.zero_()
+        processes.agree(self)  # the first start of each fit is drawn at random
 
     def _module(self, name: str) -> MixtureMarginal:
         return cast(MixtureMarginal, self.margins[name])

@@ -37,7 +37,7 @@ def uniformity(u: Float[Tensor, "n d"]) -> float:
 
 
 def shuffled(
-    z: dict[str, Float[Tensor, "n d"]], present: Bool[Tensor, "n m"]
+    z: Mapping[str, Float[Tensor, "n d"]], present: Bool[Tensor, "n m"]
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The same latents with the modalities of different rows put together.
 

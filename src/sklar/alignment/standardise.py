@@ -7,12 +7,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sklar import processes
+
 
 @final
 class Standardise(nn.Module):
     """Zero mean and unit variance per coordinate, without affine parameters.
 
-    In training the statistics are those of the batch's present rows, with gradient: this keeps the
+    In training the statistics are those of the step's present rows, with gradient: this keeps the
     encoders from inflating the copula term by drifting. With fewer than two present rows, and in
     evaluation, running statistics serve. Absent rows stay zero and enter no statistic.
 
@@ -34,16 +36,20 @@ class Standardise(nn.Module):
 
     def forward(self, z: Float[Tensor, "b d"], present: Bool[Tensor, " b"]) -> Float[Tensor, "b d"]:
         """Standardise the present rows."""
-        mask = present.unsqueeze(1)
-        mean, variance = self.mean, self.variance
-        count = int(present.sum())
-        if self.training and count >= 2:
-            mean = (z * mask).sum(0) / count
-            variance = ((z - mean).square() * mask).sum(0) / count
-            with torch.no_grad():
-                self.mean.lerp_(mean, self.momentum)
-                self.variance.lerp_(variance * (count / (count - 1)), self.momentum)
-        return (z - mean) * torch.rsqrt(variance + self.epsilon) * mask
+        mean, variance = self._moments(z, present) if self.training else (self.mean, self.variance)
+        return (z - mean) * torch.rsqrt(variance + self.epsilon) * present.unsqueeze(1)
+
+    def _moments(self, z: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        rows, mask = processes.gather(z), processes.gather(present).unsqueeze(1)
+        count = int(mask.sum())
+        if count < 2:
+            return self.mean, self.variance
+        mean = (rows * mask).sum(0) / count
+        variance = ((rows - mean).square() * mask).sum(0) / count
+        with torch.no_grad():
+            self.mean.lerp_(mean, self.momentum)
+            self.variance.lerp_(variance * (count / (count - 1)), self.momentum)
+        return mean, variance
 
 
 @final

@@ -6,14 +6,15 @@ from typing import Annotated
 
 import typer
 
-from sklar.cli.options import AsJson, Censoring, Folder, Seed, Settings, Weighting
+from sklar.cli.options import AsJson, Censoring, Seed, Settings, Weighting
 from sklar.cli.output import show, show_alignment, show_json
+from sklar.errors import UserError
 
 
 def train(
     model: Annotated[str, typer.Argument(help="cm2, medfuse, unified, late, single, gradient_boosting, ...")],
-    data: Folder,
-    out: Annotated[Path, typer.Option(help="The run folder to make.")],
+    data: Annotated[Path | None, typer.Option("--data", help="A prepared folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder to make.")] = None,
     seed: Seed = 0,
     censoring: Weighting = Censoring.complete,
     task: Annotated[str | None, typer.Option(help="The outcome, where the folder holds several.")] = None,
@@ -29,9 +30,7 @@ def train(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train one model on a prepared folder."""
-    from sklar import runs
-    from sklar.data.store import PreparedData
+    """Train one model on a prepared folder; --print-config needs neither --data nor --out."""
     from sklar.training.config import resolve
 
     view = {"task": task, "modalities": modalities and modalities.split(","), "matched": matched}
@@ -40,7 +39,14 @@ def train(
     if print_config:
         show(config.to_yaml().rstrip())
         return
+    if data is None or out is None:
+        raise UserError("training needs --data, a prepared folder, and --out, the run folder to make")
+    from sklar import processes, runs
+    from sklar.data.store import PreparedData
+
     done = runs.train(config, PreparedData.open(data), out, resume=resume, progress=sys.stderr.isatty())
+    if not processes.leads():
+        return
     if as_json:
         show_json({"run": str(out), **done.metrics})
     else:

@@ -147,16 +147,22 @@ class EpochBatches(Sampler[list[int]]):
     A run that resumes at epoch e sees what an uninterrupted one would have seen. A last batch of a single
     row, on which batch statistics are undefined, joins the batch before it when there is one.
 
+    Of W processes that train together, process r gets rows r, r + W, r + 2 W, ... of every batch: the batches
+    are those of a single process, except that a last one of fewer than 2 W rows joins the one before. Where a
+    batch has no row for a process, the process gets the batch's first: who evaluates counts each row once.
+
     Args:
         rows: Number of rows.
-        size: Rows of a batch.
+        size: Rows of a batch, of all processes together.
         seed: Seed of the order.
         shuffle: False keeps the order of the rows.
         drop_last: True leaves out the last batch when it is smaller than ``size``.
         dataset: Is told the epoch too.
+        share: (r, W), this process among all.
 
     Raises:
-        UserError: No row, a size below 1, or fewer rows than one batch with ``drop_last``.
+        UserError: No row, a size below 1 or that leaves a process of several fewer than two rows, or fewer
+            rows than one batch with ``drop_last``.
     """
 
     def __init__(
@@ -167,9 +173,15 @@ class EpochBatches(Sampler[list[int]]):
         shuffle: bool = True,
         drop_last: bool = False,
         dataset: PreparedDataset | None = None,
+        share: tuple[int, int] = (0, 1),
     ):
         if rows < 1 or size < 1:
             raise UserError(f"batches of {size} from {rows} rows: both must be at least 1")
+        if share[1] > 1 and size < 2 * share[1]:
+            raise UserError(
+                f"batches of {size} rows for {share[1]} processes: each needs two rows. Raise "
+                "training.batch_size, which counts the rows of all processes, or lower training.devices"
+            )
         if drop_last and rows < size:
             raise UserError(f"drop_last with {rows} rows leaves no batch of {size}; use a smaller batch")
         self.rows = rows
@@ -178,6 +190,7 @@ class EpochBatches(Sampler[list[int]]):
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.dataset = dataset
+        self.share = share
         self.epoch = 0
 
     @property
@@ -199,8 +212,10 @@ class EpochBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         order = self.order(self.epoch)
+        first, step = self.share
         for start, stop in self._cuts():
-            yield order[start:stop].tolist()
+            batch = order[start:stop]
+            yield (batch[first::step] if first < len(batch) else batch[:1]).tolist()
 
     def __len__(self) -> int:
         return len(self._cuts())
@@ -210,7 +225,7 @@ class EpochBatches(Sampler[list[int]]):
         last = self.rows - starts[-1]
         if self.drop_last and last < self.size:
             return [(start, start + self.size) for start in starts[:-1]]
-        if last == 1 < self.size and len(starts) > 1:
+        if last < min(2 * self.share[1], self.size) and len(starts) > 1:
             starts.pop()
         return list(zip(starts, [*starts[1:], self.rows], strict=True))
 
@@ -224,6 +239,7 @@ def loader(
     drop_last: bool = False,
     num_workers: int = 0,
     pin_memory: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> DataLoader[Batch]:
     """A torch DataLoader that yields batches.
 
@@ -235,8 +251,9 @@ def loader(
         drop_last: Leave out a smaller last batch.
         num_workers: Worker processes; reading is cheap enough for none.
         pin_memory: Page-locked memory, for copies to a GPU.
+        share: See `EpochBatches`.
     """
-    batches = EpochBatches(len(dataset), batch_size, seed, shuffle, drop_last, dataset)
+    batches = EpochBatches(len(dataset), batch_size, seed, shuffle, drop_last, dataset, share)
     return DataLoader(
         dataset,
         batch_sampler=batches,
@@ -245,6 +262,7 @@ def loader(
         collate_fn=_identity,
         num_workers=num_workers,
         pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sklar import processes
 from sklar.encoders import Backbone, EncoderConfig, Fork, InputShape, backbones, require
 from sklar.errors import UserError
 from sklar.models.attach import hub_and_others
@@ -169,8 +170,7 @@ class DrFuse(FusionModel):
         )
         if weight is not None:
             counted = counted * weight[:, None, None]
-        total = counted.sum((0, 1))
-        return ((wrong * counted).sum((0, 1)) / torch.where(total > 0, total, 1.0)).mean()
+        return processes.mean((wrong * counted).sum((0, 1)), counted.sum((0, 1))).mean()
 
 
 @final
@@ -228,4 +228,4 @@ def cosine(one: Float[Tensor, "*b d"], other: Float[Tensor, "*b d"]) -> Float[Te
 
 def _mean(values: Float[Tensor, "b n"], rows: Bool[Tensor, "b n"]) -> Float[Tensor, " n"]:
     """Column means over the rows that count; zero without any."""
-    return (values * rows).sum(0) / rows.sum(0).clamp(min=1)
+    return processes.mean((values * rows).sum(0), rows.sum(0))

@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from sklar import processes
+
 Loss = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 
 TaskName = Literal["binary", "multilabel", "multiclass"]
@@ -62,8 +64,7 @@ def _mean(loss: Tensor, known: Tensor, weight: Tensor | None, rows: Tensor | Non
     if weight is not None:
         share = share * weight.unsqueeze(1)
     # the weights of stratified draws carry a gradient, which the losses' own weight argument would refuse
-    total = share.sum()
-    return (loss * share).sum() / torch.where(total > 0, total, 1.0)
+    return processes.mean((loss * share).sum(), share.sum())
 
 
 def _bce(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sklar.errors import DataError
-from sklar.training.callbacks import write
+from sklar.training.files import write
 from sklar.types import Predictions
 
 
@@ -44,7 +44,12 @@ def read_predictions(path: Path) -> Predictions:
     """Read what `write_predictions` wrote."""
     if not path.is_file():
         raise DataError(f"{path.parent} has no {path.name}; its run may have been interrupted")
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{path} is damaged ({error}): copy the run folder again from where it was whole, or train again"
+        ) from error
     names = tuple(c.removeprefix("present_") for c in table.column_names if c.startswith("present_"))
 
     def column(name: str) -> Any:

@@ -1,6 +1,5 @@
 """A finished run, opened."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +13,7 @@ from sklar.data.store import PreparedData
 from sklar.encoders import WordPiece, without_weights
 from sklar.errors import DataError, UserError
 from sklar.models import FusionModel, ModelConfig, create
-from sklar.runs.folder import CONFIG, DATA, METRICS
+from sklar.runs.folder import CONFIG, DATA, METRICS, read_config, read_json
 from sklar.runs.predictions import read_predictions
 from sklar.training.calibration import CALIBRATION, Calibration
 from sklar.training.config import RunConfig
@@ -44,7 +43,7 @@ class Run:
         """Open a finished run.
 
         Raises:
-            DataError: The folder is no run, or it is not finished.
+            DataError: The folder is no run, not finished, damaged, or of a newer sklar.
         """
         folder = Path(path)
         if not (folder / CONFIG).is_file():
@@ -53,14 +52,12 @@ class Run:
             raise DataError(
                 f"{folder} is not finished: it has no {METRICS}. Train again with --resume to go on"
             )
-        config = RunConfig.from_yaml((folder / CONFIG).read_text())
-        return cls(folder, config, json.loads((folder / DATA).read_text()))
+        return cls(folder, read_config(folder), read_json(folder / DATA))
 
     @property
     def metrics(self) -> dict[str, Any]:
         """The content of ``metrics.json``."""
-        content: dict[str, Any] = json.loads((self.path / METRICS).read_text())
-        return content
+        return read_json(self.path / METRICS)
 
     @cached_property
     def model(self) -> FusionModel:

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from sklar.data.loading import PreparedDataset, loader
+from sklar import processes
+from sklar.data.loading import PreparedDataset, Tokens, loader
 from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
-from sklar.encoders import Backbone
+from sklar.encoders import Backbone, WordPiece
 from sklar.errors import DataError
 from sklar.models import FusionModel, create
 from sklar.runs.folder import METRICS, WEIGHTS, enter, to_json
 from sklar.runs.predictions import write_predictions
 from sklar.runs.run import Run, model_config
 from sklar.training.calibration import CALIBRATION, ValidationRows, calibrate, validation_rows
-from sklar.training.callbacks import write
 from sklar.training.config import RunConfig
+from sklar.training.files import write
 from sklar.training.inputs import find_weights, shapes, tokenise, tokenizer_file, train_tokenizers
 from sklar.training.members import fit_members, together
 from sklar.training.predict import of, predict
@@ -31,6 +33,7 @@ from sklar.training.reference import (
     ReferenceConfig,
     fit_predict,
 )
+from sklar.training.scale import joined
 from sklar.training.tokens import TOKENS
 from sklar.training.validation import judge
 from sklar.types import Batch, Predictions
@@ -54,22 +57,31 @@ def train(
     Raises:
         UserError: The folder exists and ``resume`` is not set, or belongs to another configuration or data;
             pretrained weights that the configuration names are not on this machine.
-        DataError: A modality is absent in every training row, or those weights are broken.
+        DataError: A modality is absent in every training row, those weights are broken, or what the folder
+            holds is damaged or of a newer sklar.
+        TrainingError: Training cannot go on, or a file cannot be written; finished epochs are kept.
     """
     data = config.data.of(data)
     reference = config.model
     if not (isinstance(reference, ReferenceConfig) or (out / METRICS).is_file()):
         find_weights(data.schema, reference.encoders)  # before a folder is made that would be in the way
-    if enter(config, data, out, resume):
-        return Run.open(out)
-    started = time.monotonic()
     if isinstance(reference, GradientBoostingConfig | LogisticRegressionConfig):
-        metrics = _fit_reference(reference, config, data, out)
+        _train(config, data, out, resume, lambda: _fit_reference(reference, config, data, out))
     else:
-        metrics = _fit_model(config, data, out, progress)
-    metrics = {"model": config.model.name, "seconds": time.monotonic() - started, **metrics}
-    write(out / METRICS, to_json(metrics))
+        with joined(config.training):
+            _train(config, data, out, resume, lambda: _fit_model(config, data, out, progress))
     return Run.open(out)
+
+
+def _train(
+    config: RunConfig, data: PreparedData, out: Path, resume: bool, fit: Callable[[], dict[str, Any]]
+) -> None:
+    if processes.led(lambda: enter(config, data, out, resume)):
+        return
+    started = time.monotonic()
+    metrics = fit()
+    metrics = {"model": config.model.name, "seconds": time.monotonic() - started, **metrics}
+    processes.led(lambda: write(out / METRICS, to_json(metrics)))
 
 
 def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool) -> dict[str, Any]:
@@ -78,24 +90,36 @@ def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool)
     if lost:
         raise DataError(f"modality {lost[0]!r} is absent in every training row: remove it from the schema")
     training, settings = config.training, model_config(config)
-    tokenizers = train_tokenizers(data, settings.encoders, out)
-    documents = tokenise(data, tokenizers, settings.encoders, out.parent / TOKENS)
+
+    def read_texts() -> tuple[dict[str, WordPiece], dict[str, Tokens]]:
+        tokenizers = train_tokenizers(data, settings.encoders, out)
+        return tokenizers, tokenise(data, tokenizers, settings.encoders, out.parent / TOKENS)
+
+    if processes.count() > 1:
+        processes.led(lambda: bool(read_texts()))  # writes what the others read
+    tokenizers, documents = read_texts()
     inputs = shapes(data.schema, tokenizers)
     parts = validation_rows(config.calibration, data, config.seed)
 
     def load(seed: int) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
         train = PreparedDataset(data, "train", documents, training.censoring, augment=seed)
         valid = PreparedDataset(data, parts.selection, documents, training.censoring)
-        return loader(train, training.batch_size, seed=seed, shuffle=True), loader(valid, 512)
+        read = partial(
+            loader,
+            num_workers=training.num_workers,
+            pin_memory=training.pin_memory,
+            share=(processes.rank(), processes.count()),
+        )
+        return read(train, training.batch_size, seed=seed, shuffle=True), read(valid, 512)
 
     members = fit_members(lambda: create(inputs, settings), load, training, out, config.seed, progress)
     model = together(members)
-    write(out / WEIGHTS, to_json(_origins(model, data.schema, out)))
 
     def answer(rows: NDArray[np.int64]) -> Predictions:
         return predict(model, data, rows, documents, training.draws, config.seed)
 
-    calibration = _finish(config, data, parts, answer, out)
+    processes.led(lambda: write(out / WEIGHTS, to_json(_origins(model, data.schema, out))))
+    calibration = processes.led(lambda: _finish(config, data, parts, answer, out))
     first = members[0].summary
     # the copula that is shown is the first member's
     fitted = {

@@ -13,18 +13,21 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
+from sklar import processes
 from sklar.alignment import CopulaAlignment, ailments, effective_rank, shuffled, uniformity
 from sklar.copulas import LearnedCopula
+from sklar.errors import TrainingError
 from sklar.models import FusionModel
 from sklar.training.config import TrainingConfig
-from sklar.training.validation import TrainingError, judge
-from sklar.types import Batch, Objective
-
-logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-
+from sklar.training.epoch import Judged, Totals
+from sklar.training.validation import judge
+from sklar.types import Batch, Objective, Output
 
 LARGEST_FACTOR = 1000.0
 """Of the task loss, under a temperature; the released code's bound."""
+
+NAMED = 8
+"""Rows that an error names."""
 
 
 @final
@@ -45,61 +48,61 @@ class Adapter(lightning.LightningModule):
         self.model = model
         self.config = config
         self.seed = seed
-        self._validation: list[tuple[Batch, Tensor, Mapping[str, Tensor], Objective]] = []
+        self._training = Totals()
+        self._validation: list[Judged] = []
         self._diagnostics: list[dict[str, float]] = []
         self._told: set[str] = set()
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(zlib.crc32(f"{self.seed}/{self.current_epoch}".encode()))
+        # processes that train together draw noise of their own; the first one draws what a single one would
+        share = f"/{processes.rank()}" if processes.rank() else ""
+        torch.manual_seed(zlib.crc32(f"{self.seed}/{self.current_epoch}{share}".encode()))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        output = self.model(batch)
-        objective = self.model.objective(output, _target(batch), batch.weight)
-        if not torch.isfinite(objective.total):
-            terms = ", ".join(
-                f"{name} {float(value.detach()):.4g}" for name, value in objective.terms.items()
+        with processes.together():
+            output = self.model(batch)
+            objective = self.model.objective(output, _target(batch), batch.weight)
+            wild = ~torch.isfinite(objective.total)
+            wilds, rows = processes.sums(
+                torch.stack([wild, torch.full_like(wild, len(batch), dtype=torch.long)])
             )
-            raise TrainingError(
-                f"the loss is not finite at epoch {self.current_epoch}, step {index} ({terms}). Lower "
-                "training.learning_rate, or look for wild values in the data (sklar doctor --data DIR)"
-            )
-        self._report("train", objective, len(batch), on_step=False)
+            if wilds:
+                raise self._not_finite(batch, index, output, objective)
+        self._training.add(objective, rows)
         extra = task_factor(self.config.temperature, self.current_epoch) - 1
         return objective.total + extra * objective.terms["task"]
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict(self._training.means("train"), sync_dist=True)
+
+    def on_validation_epoch_start(self) -> None:
+        processes.average_batch_norms(self.model)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         generator = Generator().manual_seed(self.seed)
         output = self.model(batch)
         objective = self.model.objective(output, _target(batch), batch.weight)
         probability = self.model.predict_proba(batch, self.config.validation_draws, generator)
-        self._validation.append((batch, probability, output.latents, objective))
+        self._validation.append(Judged.of(batch, probability, output, objective))
 
     def on_validation_epoch_end(self) -> None:
-        batches, probabilities, latents, objectives = zip(*self._validation, strict=True)
+        judged = Judged.all(self._validation)
         self._validation.clear()
-        rows = np.array([len(b) for b in batches], dtype=np.float64)
-        for name in objectives[0].terms:
-            values = np.array([float(o.terms[name]) for o in objectives])
-            self.log(f"valid_{name}", float((values * rows).sum() / rows.sum()))
-        totals = np.array([float(o.total) for o in objectives])
-        self.log("valid_loss", float((totals * rows).sum() / rows.sum()))
-        y, p, w = (
-            _numpy(torch.cat(parts))
-            for parts in ([_target(b) for b in batches], probabilities, [_weight(b) for b in batches])
-        )
-        self.log_dict(judge(self.model.task, y, p, w), prog_bar=True)
-        present = torch.cat([b.present for b in batches])
-        found = monitors(
-            self.model, {name: torch.cat([z[name] for z in latents]) for name in latents[0]}, present
-        )
-        self.log_dict(found)
+        self.log_dict(judged.losses, sync_dist=True)
+        y, p, w = (_numpy(part) for part in (judged.target, judged.probability, judged.weight))
+        self.log_dict(judge(self.model.task, y, p, w), prog_bar=True, sync_dist=True)
+        found = monitors(self.model, judged.latents, judged.present)
+        self.log_dict(found, sync_dist=True)
         if self.model.joint is not None:
             self._judge(found)
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.model, self.config)
         optimizer = torch.optim.AdamW(
-            groups, lr=self.config.learning_rate, betas=self.config.betas, fused=True
+            groups,
+            lr=self.config.learning_rate,
+            betas=self.config.betas,
+            fused=self.config.precision != "fp16",  # whose gradients are scaled back before they are clipped
         )
         if self.config.schedule == "constant":
             return optimizer
@@ -128,12 +131,23 @@ class Adapter(lightning.LightningModule):
             what = "collapse" if ailment.collapsed else f"explosion of {ailment.modalities[0]}"
             if what not in self._told:
                 self._told.add(what)
-                logging.getLogger(__name__).warning("%s", ailment)
+                if processes.leads():
+                    logging.getLogger(__name__).warning("%s", ailment)
 
-    def _report(self, stage: str, objective: Objective, rows: int, on_step: bool) -> None:
-        values = {f"{stage}_{name}": value.detach() for name, value in objective.terms.items()}
-        values[f"{stage}_loss"] = objective.total.detach()
-        self.log_dict(values, on_step=on_step, on_epoch=True, batch_size=rows)
+    def _not_finite(self, batch: Batch, index: int, output: Output, objective: Objective) -> TrainingError:
+        """What to say of a loss that is not finite: where, by which term, on which rows. No content."""
+        means = {name: float(value.detach()) for name, value in objective.terms.items()}
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in means.items())
+        rows = torch.arange(len(batch)) if batch.ids is None else batch.ids
+        wild = ~torch.isfinite(output.logits).flatten(1).all(1)
+        wild = wild if bool(wild.any()) else torch.ones_like(wild)
+        ids = processes.collect(rows[wild]).sort().values.tolist()
+        listed = ", ".join(str(row) for row in ids[:NAMED]) + (", ..." if len(ids) > NAMED else "")
+        return TrainingError(
+            f"the loss is not finite at epoch {self.current_epoch}, step {index} ({terms}; rows {listed} of "
+            "the index). Lower training.learning_rate, or look for wild values in the data (sklar doctor "
+            "--data DIR); with --resume, training goes on from the last whole epoch"
+        )
 
 
 def task_factor(temperature: float, epoch: int) -> float:
@@ -160,7 +174,7 @@ def parameter_groups(model: FusionModel, config: TrainingConfig) -> list[dict[st
 
 
 @torch.no_grad()
-def monitors(model: FusionModel, z: dict[str, Float[Tensor, "n d"]], present: Tensor) -> dict[str, float]:
+def monitors(model: FusionModel, z: Mapping[str, Float[Tensor, "n d"]], present: Tensor) -> dict[str, float]:
     """Diagnostics of the latents of a whole split, one row of the history.
 
     ``effective_rank_<m>`` and ``latent_rms_<m>`` (root mean square) of every modality's latents; for
@@ -198,10 +212,6 @@ def _target(batch: Batch) -> Tensor:
     if batch.target is None:
         raise TrainingError("the batch has no target; a model is trained on labelled data")
     return batch.target
-
-
-def _weight(batch: Batch) -> Tensor:
-    return torch.ones(len(batch)) if batch.weight is None else batch.weight
 
 
 def _numpy(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:

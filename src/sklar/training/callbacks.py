@@ -10,17 +10,11 @@ import pytorch_lightning as lightning
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, RichProgressBar
 from safetensors.torch import save
 
+from sklar import processes
 from sklar.models import FusionModel
+from sklar.training.files import BEST, COPULAS, HISTORY, LAST, whole, write
 
 MONITOR = "valid_auroc"
-LAST, BEST, HISTORY, COPULAS = "last.ckpt", "best.safetensors", "history.csv", "copulas.json"
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it: readers see the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 @final
@@ -28,7 +22,8 @@ class Keeper(Checkpoint):
     """Keeps the history, the state after the last epoch and the weights of the best one.
 
     Best is the highest validation AUROC. Its own state travels in the checkpoint, so that a resumed run
-    continues the same history. Of models that learn a copula it also keeps the parameters of every epoch.
+    continues the same history, and one that had stopped early stays stopped. Of models that learn a copula it
+    also keeps the parameters of every epoch. The first of several processes writes.
 
     Args:
         folder: The run folder.
@@ -41,31 +36,49 @@ class Keeper(Checkpoint):
         self.history: list[dict[str, float]] = []
         self.copulas: list[dict[str, Any]] = []
         self.best_epoch = -1
+        self.stopped = False
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Go on only where training had not ended."""
+        trainer.should_stop = self.stopped
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Append to the history, keep the best weights, then save the state."""
         row = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
         self.history.append({"epoch": float(trainer.current_epoch), **row})
         best = max(range(len(self.history)), key=lambda i: self.history[i][MONITOR])
+        self.stopped = trainer.should_stop
         if best == len(self.history) - 1:
             self.best_epoch = best
             weights = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
-            write(self.folder / BEST, save(weights))
-        write(self.folder / HISTORY, self._csv())
+            self._write(BEST, save(weights))
+        self._write(HISTORY, self._csv())
         self._keep_copula(trainer.current_epoch)
-        temporary = self.folder / f".{LAST}.partial"
-        trainer.save_checkpoint(temporary)
-        temporary.replace(self.folder / LAST)
+        if processes.leads():
+            with whole(self.folder / LAST) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:
+            trainer.save_checkpoint(self.folder / LAST)  # takes part, and writes nothing
 
     def state_dict(self) -> dict[str, Any]:
-        """History, copulas and best epoch, as plain values."""
-        return {"history": self.history, "copulas": self.copulas, "best_epoch": self.best_epoch}
+        """History, copulas, best epoch and whether training had ended, as plain values."""
+        return {
+            "history": self.history,
+            "copulas": self.copulas,
+            "best_epoch": self.best_epoch,
+            "stopped": self.stopped,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
         self.history = list(state_dict["history"])
         self.copulas = list(state_dict["copulas"])
         self.best_epoch = state_dict["best_epoch"]
+        self.stopped = state_dict["stopped"]
+
+    def _write(self, name: str, content: bytes) -> None:
+        if processes.leads():
+            write(self.folder / name, content)
 
     def _keep_copula(self, epoch: int) -> None:
         joint = self.model.joint
@@ -75,7 +88,7 @@ class Keeper(Checkpoint):
         values = {name: value.detach().double().tolist() for name, value in parameters.items()}
         self.copulas.append({"epoch": epoch, "parameters": values})
         content = {"family": joint.family, "modalities": list(joint.modalities), "epochs": self.copulas}
-        write(self.folder / COPULAS, json.dumps(content, indent=1).encode())
+        self._write(COPULAS, json.dumps(content, indent=1).encode())
 
     def _csv(self) -> bytes:
         names = ["epoch", *sorted({name for row in self.history for name in row} - {"epoch"})]

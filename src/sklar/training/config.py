@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from sklar.data.view import View
 from sklar.errors import UserError, nearest
@@ -24,6 +24,9 @@ class TrainingConfig(BaseModel):
     max_epochs: int = Field(default=10, ge=1)
     patience: int = Field(default=3, ge=1)
     batch_size: int = Field(default=128, ge=2)
+    """Rows of a batch, of all devices together: what is learned does not depend on their number."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches whose gradients are averaged into one step."""
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
@@ -44,6 +47,27 @@ class TrainingConfig(BaseModel):
     strict: bool = False
     """Stop when latents collapse or explode (`sklar.alignment.ailments`) instead of warning."""
     accelerator: str = "auto"
+    devices: int = Field(default=1, ge=1)
+    """Processes of each machine, one device each; batches are dealt among all."""
+    nodes: int = Field(default=1, ge=1)
+    """Machines; a launcher such as torchrun or srun starts the processes of more than one."""
+    strategy: Literal["auto", "ddp"] = "auto"
+    """How processes train together; "auto" is "ddp" as soon as there are several."""
+    precision: Literal["32", "bf16", "fp16"] = "32"
+    """"bf16" and "fp16" are mixed: encoders compute in them, weights, alignment and losses in float32."""
+    compile: bool = False
+    """Compile the model's forward pass with `torch.compile`."""
+    num_workers: int = Field(default=0, ge=0)
+    """Processes that read batches ahead; a batch is an array index, which seldom needs any."""
+    pin_memory: bool = False
+    """Read batches into page-locked memory, from which copies to a GPU do not wait."""
+    logger: Literal["none", "csv", "tensorboard", "wandb", "mlflow"] = "none"
+    """A tracker beside history.csv, from its own package; the network only if that package uses it."""
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return str(value) if value == 32 else value  # as YAML reads it
 
 
 AnyModelConfig = Annotated[
@@ -67,8 +91,7 @@ class RunConfig(BaseModel):
     @property
     def hash(self) -> str:
         """SHA-256 of the resolved settings."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return content_hash(self.model_dump(mode="json"))
 
     def to_yaml(self) -> str:
         """The resolved settings, defaults included."""
@@ -78,6 +101,11 @@ class RunConfig(BaseModel):
     def from_yaml(cls, text: str) -> "RunConfig":
         """Read what `to_yaml` wrote."""
         return _validate(yaml.safe_load(text))
+
+
+def content_hash(tree: Any) -> str:
+    """SHA-256 of plain values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()
 
 
 def resolve(model: str, settings: Iterable[str] = (), /, **base: Any) -> RunConfig:

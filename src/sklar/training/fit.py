@@ -5,16 +5,26 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytorch_lightning as lightning
-from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
-from sklar.errors import InterruptedRunError
+from sklar.errors import InterruptedRunError, TrainingError
 from sklar.models import FusionModel
 from sklar.training.adapter import Adapter
-from sklar.training.callbacks import BEST, LAST, Keeper, callbacks
+from sklar.training.callbacks import Keeper, callbacks
 from sklar.training.config import TrainingConfig
+from sklar.training.files import BEST, LAST, check_checkpoint, load_weights
+from sklar.training.scale import trainer
 from sklar.types import Batch
+
+EXPECTED = (
+    ".*does not have many workers.*",  # they cost more than they bring: a batch is one array index
+    ".*smaller than the logging interval.*",
+    ".*in eval mode at the start.*",  # frozen encoders are, always
+    ".*LeafSpec.*is deprecated.*",  # Lightning with a newer torch
+    ".*`broadcast_buffers` is deprecated.*",  # its successor is too new for the oldest torch
+    ".*find_unused_parameters=True was specified.*",  # whether one is unused depends on the rows
+)
+"""Warnings that say nothing to the user of a run."""
 
 
 @dataclass(frozen=True)
@@ -55,43 +65,37 @@ def fit(
         progress: Show a bar on standard error.
 
     Raises:
-        TrainingError: The loss is not finite, or the validation split lacks events or non-events.
+        TrainingError: The loss is not finite, the validation split lacks events or non-events, a file cannot
+            be written, or a reading process died.
+        DataError: ``last.ckpt`` is damaged or of another model.
         InterruptedRunError: The user stopped it.
     """
     started = time.monotonic()
     keeper = Keeper(folder, model)
-    trainer = lightning.Trainer(
-        max_epochs=config.max_epochs,
-        accelerator=config.accelerator,
-        devices=1,
-        logger=False,
-        callbacks=callbacks(keeper, config.patience, progress),
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        gradient_clip_val=config.clip,
-        default_root_dir=folder,
-    )
-    checkpoint = folder / LAST
+    lit = trainer(config, model, folder, callbacks(keeper, config.patience, progress), progress)
+    checkpoint = folder / LAST if (folder / LAST).exists() else None
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, model)
+    if config.compile:
+        model.compile()
     with warnings.catch_warnings():
-        # workers cost more than they bring: a batch is one array index
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")  # Lightning with a newer torch
-        warnings.filterwarnings("ignore", ".*in eval mode at the start.*")  # frozen encoders are, always
+        for expected in EXPECTED:
+            warnings.filterwarnings("ignore", expected)
         try:
-            trainer.fit(
-                Adapter(model, config, seed),
-                train,
-                valid,
-                ckpt_path=checkpoint if checkpoint.exists() else None,
-                weights_only=True,
-            )
+            lit.fit(Adapter(model, config, seed), train, valid, ckpt_path=checkpoint, weights_only=True)
         except SystemExit as stopped:  # what Lightning makes of Ctrl-C
             raise InterruptedRunError(
                 f"interrupted; finished epochs are kept in {folder}: run the same command again "
                 "(sklar train with --resume)"
             ) from stopped
-    model.load_state_dict(load_file(folder / BEST))
-    model.eval()
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise TrainingError(
+                "a process that reads batches died, most likely for lack of memory; finished epochs are kept "
+                f"in {folder}: run the same command again with --resume, or use another --out with a lower "
+                "training.num_workers (0 reads in the main process)"
+            ) from error
+    load_weights(model, folder / BEST)
+    model.to(lit.strategy.root_device).eval()
     return Fitted(tuple(keeper.history), keeper.best_epoch, time.monotonic() - started)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
+from sklar import processes
 from sklar.models import Ensemble, FusionModel
-from sklar.training.callbacks import BEST, write
 from sklar.training.config import TrainingConfig
+from sklar.training.files import BEST, load_weights, write
 from sklar.training.fit import fit
 from sklar.types import Batch
 
@@ -79,7 +79,7 @@ def restore(make: Callable[[], FusionModel], folder: Path, count: int) -> Fusion
     models = []
     for index in range(count):
         model = make()
-        model.load_state_dict(load_file(member_folder(folder, index, count) / BEST))
+        load_weights(model, member_folder(folder, index, count) / BEST)
         models.append(model.eval())
     return models[0] if count == 1 else Ensemble(models).eval()
 
@@ -96,7 +96,7 @@ def _fit_member(
     model = make()
     marker = folder / FITTED
     if marker.is_file():
-        model.load_state_dict(load_file(folder / BEST))
+        load_weights(model, folder / BEST)
         return Member(model.eval(), json.loads(marker.read_text()))
     folder.mkdir(exist_ok=True)
     fitted = fit(model, *load(seed), config, folder, seed, progress)
@@ -106,6 +106,6 @@ def _fit_member(
         "epochs": len(fitted.history),
         "validation": fitted.history[fitted.best_epoch],
     }
-    if config.ensemble > 1:
+    if config.ensemble > 1 and processes.leads():
         write(marker, (json.dumps(summary, indent=1) + "\n").encode())
     return Member(model, summary)

@@ -7,17 +7,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from sklar.errors import SklarError
+from sklar.errors import TrainingError
 from sklar.evaluation import auroc, average_precision
 from sklar.models import TaskName
 
 Floats = NDArray[np.float64]
-
-
-class TrainingError(SklarError):
-    """Training cannot go on: the loss is not finite, or a split cannot be judged."""
-
-    exit_code = 3
 
 
 def judge(
