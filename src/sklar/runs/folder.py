@@ -68,8 +68,8 @@ def read_config(folder: Path) -> RunConfig:
     environment = read_json(folder / ENVIRONMENT)
     if environment.get("format", FORMAT) > FORMAT:
         raise DataError(
-            f"{folder} was written by sklar {environment.get('sklar')} in format {environment['format']}; this "
-            f"is sklar {__version__}, which reads format {FORMAT}: update sklar"
+            f"{folder} was written by sklar {environment.get('sklar')} in format {environment['format']}; "
+            f"this is sklar {__version__}, which reads format {FORMAT}: update sklar"
         )
     path = folder / CONFIG
     try:

@@ -129,7 +129,7 @@ class Run:
     def calibration(self) -> Calibration | None:
         """What recalibrates the model's probabilities; None where they are its own."""
         file = self.path / CALIBRATION
-        return Calibration.from_dict(json.loads(file.read_text())) if file.is_file() else None
+        return Calibration.from_dict(read_json(file)) if file.is_file() else None
 
     def predictions(self, split: str = "test") -> Predictions:
         """The stored predictions of a split."""

@@ -1,6 +1,7 @@
 """Files of a run: each whole or not at all, and read back with a word about what is wrong."""
 
 import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,11 +71,14 @@ def check_checkpoint(path: Path, model: nn.Module) -> None:
         DataError: It is damaged, or of another version of sklar.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (bad := archive.testzip()) is not None:  # torch does not look at the checksums
+                raise ValueError(f"checksum of {bad}")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise DataError(
-            f"{path} is damaged ({str(error).splitlines()[0]}): remove it to start again from the first "
-            "epoch, or copy it again from where it was whole"
+            f"{path} is damaged ({error}): remove it to start again from the first epoch, or copy it again "
+            "from where it was whole"
         ) from error
     if lost := [name for name in ("state_dict", "optimizer_states", "callbacks") if name not in content]:
         raise DataError(f"{path} is no state of a training run: it has no {lost[0]}. Choose another --out")
