@@ -103,9 +103,9 @@ def locate(given: str) -> Weights:
         names = [entry.name for entry in installed()]
         known = f"known names: {', '.join(names)}" if names else "no weights were added yet"
         raise UserError(
-            f"no weights {given!r}: neither a name ({known}) nor a path on this machine"
-            f"{nearest(given, names)}. Nothing was substituted and nothing is downloaded: "
-            "sklar weights add NAME PATH, or 'scratch' for random ones"
+            f"no weights {given!r}: neither a name ({known}) nor a path on this machine. Nothing was "
+            "substituted and nothing is downloaded: sklar weights add NAME PATH, or 'scratch' for random ones"
+            f"{nearest(given, names)}"
         )
     _refuse_pickles(path)
     return _describe(given, path, source=given, licence="")
