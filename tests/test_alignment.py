@@ -17,7 +17,8 @@ NAMES = ("a", "b", "c")
 
 def joint(dim: int = 4, names: tuple[str, ...] = NAMES, **options: object) -> CopulaAlignment:
     torch.manual_seed(0)
-    module = CopulaAlignment(dict.fromkeys(names, dim), **options)  # type: ignore[arg-type]
+    given = {"components": 3, **options}
+    module = CopulaAlignment(dict.fromkeys(names, dim), **given)  # type: ignore[arg-type]
     for margin in module.margins.values():
         margin.initialised.fill_(True)
         torch.nn.init.normal_(margin.loc, std=1.5)
@@ -50,7 +51,7 @@ def test_the_margin_over_a_pattern_is_the_density_without_the_other_modality() -
     z = latents(64)
     present = ALL.clone()
     present[:, 1] = False
-    two = CopulaAlignment({"a": 4, "c": 4}, family="gaussian")
+    two = CopulaAlignment({"a": 4, "c": 4}, family="gaussian", components=3)
     two.margins.load_state_dict(
         {k: v for k, v in module.margins.state_dict().items() if not k.startswith("b.")}
     )
@@ -112,7 +113,7 @@ def test_the_encoders_get_a_gradient_from_the_start() -> None:
 
 
 def test_mixtures_are_initialised_once_after_the_warmup_and_differ() -> None:
-    module = CopulaAlignment(dict.fromkeys(NAMES, 4), warmup=128, cache=96).train()
+    module = CopulaAlignment(dict.fromkeys(NAMES, 4), components=3, warmup=128, cache=96).train()
     for seed in range(3):
         z = latents(64, seed=seed)
         z["a"] = z["a"] + 3 * (torch.arange(64) % 2).unsqueeze(1)

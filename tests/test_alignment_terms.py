@@ -26,7 +26,8 @@ def latents(rows: int = 32, dim: int = 4, seed: int = 0) -> dict[str, Tensor]:
 
 def joint(**options: object) -> CopulaAlignment:
     torch.manual_seed(0)
-    return CopulaAlignment(dict.fromkeys(NAMES, 4), **{"weight": 1.0, "warmup": 10**6, **options})  # type: ignore[arg-type]
+    given = {"components": 3, "weight": 1.0, "average": "paired", "warmup": 10**6, **options}
+    return CopulaAlignment(dict.fromkeys(NAMES, 4), **given)  # type: ignore[arg-type]
 
 
 def test_cosine_is_one_minus_the_mean_cosine_of_present_pairs() -> None:
@@ -110,6 +111,19 @@ def test_the_papers_scale_sums_over_coordinates() -> None:
     torch.testing.assert_close(total["margins"], mean["margins"])  # margins learn alone: their own scale
     jointly = joint(scale="sum", weight=0.5, routing="joint").loss(z, ALL)
     torch.testing.assert_close(jointly["margins"], 4 * 0.5 * mean["margins"])
+
+
+@pytest.mark.parametrize("term", [name for name in TERMS if name != "none"])
+def test_a_term_weighs_as_much_as_the_rows_that_have_pairs(term: str) -> None:
+    z, present = latents(32), ALL.clone()
+    present[8:, 1:] = False  # a quarter of the rows has more than one modality
+    rows, paired = (
+        joint(term=term, average=average).loss(z, present)[term] for average in ("rows", "paired")
+    )
+    torch.testing.assert_close(rows, paired / 4)
+    torch.testing.assert_close(
+        joint(term=term, average="rows").loss(z, ALL)[term], joint(term=term).loss(z, ALL)[term]
+    )
 
 
 def test_the_printed_sign_diverges_and_the_correct_one_does_not() -> None:

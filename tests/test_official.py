@@ -73,7 +73,13 @@ def module(family: str, modalities: int, dtype: torch.dtype = torch.float64) -> 
     torch.manual_seed(0)
     names = "abc"[:modalities]
     joint = CopulaAlignment(
-        dict.fromkeys(names, WIDTH), family, COMPONENTS, "official", weight=1.0, warmup=10**6
+        dict.fromkeys(names, WIDTH),
+        family,
+        COMPONENTS,
+        "official",
+        weight=1.0,
+        average="paired",
+        warmup=10**6,
     ).to(dtype)
     assert isinstance(joint.pit, Official)
     with torch.no_grad():  # away from the start, where components are identical

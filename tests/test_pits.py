@@ -136,7 +136,8 @@ def test_every_density_agrees_with_the_others_for_scalar_latents(pit: str) -> No
     ],
 )
 def test_only_a_density_has_a_log_prob(pit: str, options: dict[str, int], density: bool) -> None:
-    module = CopulaAlignment({"a": 4, "b": 4}, pit=pit, **options)  # type: ignore[arg-type]
+    given = {"components": 3, **options}
+    module = CopulaAlignment({"a": 4, "b": 4}, pit=pit, **given)  # type: ignore[arg-type]
     z = {name: torch.randn(5, 4) for name in "ab"}
     if density:
         assert torch.isfinite(module.log_prob(z)).all()
@@ -155,7 +156,7 @@ def test_the_papers_formula_warns_once_that_it_is_no_density() -> None:
 
 def test_marginal_uniforms_of_several_components_take_ifm_routing_only() -> None:
     with pytest.raises(ValueError, match="needs routing='ifm'"):
-        CopulaAlignment({"a": 4, "b": 4}, pit="marginal", routing="joint")
+        CopulaAlignment({"a": 4, "b": 4}, pit="marginal", routing="joint", components=3)
     CopulaAlignment({"a": 4, "b": 4}, pit="marginal", routing="joint", components=1)
 
 
@@ -173,6 +174,7 @@ def test_rows_with_any_subset_present_are_taken_and_absent_content_never_matters
     module = CopulaAlignment(
         dict.fromkeys("abc", 4),
         "gumbel",
+        3,
         pit=pit,
         parameters=parameters,
         warmup=10**6,  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ def world(copula: Copula, seed: int) -> dict[str, Tensor]:
 
 
 def learn(z: dict[str, Tensor], family: str, steps: int = STEPS, rate: float = 0.02) -> CopulaAlignment:
-    module = CopulaAlignment(dict.fromkeys(z, WIDTH), family, weight=1.0, warmup=ROWS, cache=ROWS).train()
+    module = CopulaAlignment(dict.fromkeys(z, WIDTH), family, 3, weight=1.0, warmup=ROWS, cache=ROWS).train()
     present = torch.ones(ROWS, len(z), dtype=torch.bool)
     module.loss(z, present)
     assert all(margin.initialised for margin in module.margins.values())

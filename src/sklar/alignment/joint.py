@@ -42,13 +42,16 @@ class CopulaAlignment(nn.Module):
     Args:
         dims: Modality to the width of its latent; all widths must agree, since coordinates are coupled.
         family: Key of `sklar.copulas.FAMILIES`.
-        components: K, the mixture components of each margin.
+        components: K, the mixture components of each margin. Standardised latents are close to one normal
+            each, and with K = 1 imputation is exact and cheap.
         pit: How a vector becomes uniforms, key of `sklar.alignment.PITS`.
         term: What aligns the encoders, key of `sklar.alignment.TERMS`.
-        weight: lambda, the weight of the term; 0.03 to 0.3 is useful on the scale of the mean over
-            coordinates.
+        weight: lambda, the weight of the term; 0.1 to 1 is useful on the scale of the mean over coordinates.
         scale: The copula term and, under "joint" routing, the margins' likelihood are means over
             coordinates, or "sum" as in the paper, both times lambda.
+        average: The term is a mean over all "rows", to which those without two modalities add nothing, as in
+            a likelihood: where pairs are few they weigh little beside the task, and are not learned by heart.
+            Or over "paired" rows only, whatever their number.
         objective_sign: "as_printed" is the paper's objective to the letter, in which the margins' likelihood
             has the opposite sign: minimising it diverges. It exists so that a test can show this.
         routing: "ifm" (inference functions for margins) shows detached latents to the margins'
@@ -84,12 +87,13 @@ class CopulaAlignment(nn.Module):
         self,
         dims: Mapping[str, int],
         family: str = "gaussian",
-        components: int = 3,
+        components: int = 1,
         pit: str = "rosenblatt",
         *,
         term: str = "copula",
-        weight: float = 0.1,
+        weight: float = 0.3,
         scale: Literal["mean", "sum"] = "mean",
+        average: Literal["rows", "paired"] = "rows",
         objective_sign: Literal["correct", "as_printed"] = "correct",
         routing: Literal["ifm", "joint"] = "ifm",
         decorrelation: float = 0.0,
@@ -108,6 +112,7 @@ class CopulaAlignment(nn.Module):
         check_choice("pit", pit, PITS)
         check_choice("term", term, TERMS)
         check_choice("scale", scale, ("mean", "sum"))
+        check_choice("average", average, ("rows", "paired"))
         check_choice("objective_sign", objective_sign, ("correct", "as_printed"))
         check_choice("routing", routing, ("ifm", "joint"))
         check_choice("parameters", parameters, ("shared", "per_coordinate"))
@@ -126,6 +131,7 @@ class CopulaAlignment(nn.Module):
         self.modalities, self.family, self.dim = names, family, dim
         self.term, self.weight, self.scale, self.decorrelation = term, weight, scale, decorrelation
         self.objective_sign, self.routing, self.estimate = objective_sign, routing, estimate
+        self.average = average
         self.amortized, self.warmup = bool(context), warmup
         self.margins = nn.ModuleDict({name: MixtureMarginal(dim, components, context) for name in dims})
         self.pit = PITS[pit](len(dims), dim, components, heads)
@@ -149,8 +155,8 @@ class CopulaAlignment(nn.Module):
         """Named terms to add to the task loss; rows need no label.
 
         Under the name of ``term`` (none for "none"), lambda times the alignment; for "copula" that is minus
-        the log copula density, mean over coordinates and over rows with at least two modalities, each row by
-        the copula's margin over what it has. ``margins`` is the mixtures' negative log-likelihood per
+        the log copula density, mean over coordinates and over rows (see ``average``), each row by the
+        copula's margin over what it has. ``margins`` is the mixtures' negative log-likelihood per
         coordinate over present rows, summed over modalities, and ``decorrelation`` the penalty if it has a
         weight. In training the latents also move the running moments, and after the warm-up the mixtures are
         initialised from the last ones. Of processes that train together, each sees the rows of all.
@@ -162,7 +168,8 @@ class CopulaAlignment(nn.Module):
         uniforms = self.pit(latents)
         terms = {}
         if self.term != "none":
-            terms[self.term] = self.weight * TERMS[self.term](self, latents, uniforms)
+            share = self._share(present) * self.weight
+            terms[self.term] = share * TERMS[self.term](self, latents, uniforms)
         terms["margins"] = self._margins(latents, uniforms)
         if self.decorrelation:
             terms["decorrelation"] = self.decorrelation * decorrelation(latents.z, present)
@@ -315,6 +322,10 @@ class CopulaAlignment(nn.Module):
         if uniforms.log_prob is not None:
             nll = nll - ((uniforms.log_prob * rows).sum(1) / count).sum()
         return -nll if self.objective_sign == "as_printed" else nll
+
+    def _share(self, present: Tensor) -> Tensor | float:
+        """Of the rows, those that the term is about: what turns its mean over these into one over all."""
+        return 1.0 if self.average == "paired" else (present.sum(1) >= 2).float().mean()
 
     @torch.no_grad()
     def _remember(self, latents: Latents) -> None:

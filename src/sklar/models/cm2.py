@@ -22,11 +22,12 @@ class AlignmentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: str = "gaussian"
-    components: int = Field(default=3, ge=1)
+    components: int = Field(default=1, ge=1)
     pit: Literal["rosenblatt", "marginal", "head", "kendall", "literal", "official"] = "rosenblatt"
     term: Literal["copula", "cosine", "kl_softmax", "kl_gaussian", "none"] = "copula"
-    weight: float = Field(default=0.1, ge=0)
+    weight: float = Field(default=0.3, ge=0)
     scale: Literal["mean", "sum"] = "mean"
+    average: Literal["rows", "paired"] = "rows"
     objective_sign: Literal["correct", "as_printed"] = "correct"
     routing: Literal["ifm", "joint"] = "ifm"
     decorrelation: float = Field(default=0.0, ge=0)

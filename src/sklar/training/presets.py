@@ -78,6 +78,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
                     "pit": "kendall",
                     "weight": 1e-6,
                     "scale": "sum",
+                    "average": "paired",
                 },
                 "imputation": "unconditional",
                 "imputation_gradient": "stratified",
@@ -91,7 +92,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         {
             "model": {
                 "normalise": "unit",
-                "alignment": {"family": "gumbel", "components": 3, "pit": "official", "weight": 1e-6},
+                "alignment": {
+                    "family": "gumbel",
+                    "components": 3,
+                    "pit": "official",
+                    "weight": 1e-6,
+                    "average": "paired",
+                },
                 "imputation": "skip",
                 "fusion": {"kind": "lstm", "layers": 1, "hidden": 512},
             },
