@@ -37,7 +37,7 @@ class _TextConfig(BaseModel):
     pooling: Literal["cls", "mean"] = "cls"
     """Which vector a document has: the state of its first token, or the mean over its tokens."""
     checkpointing: bool = False
-    """Recompute layers in the backward pass: less memory, a third to a half more time."""
+    """Recompute layers in the backward pass: less memory, about one and a half times as long."""
 
 
 @final

@@ -33,8 +33,8 @@ class ViTImageConfig(BaseModel):
     """Settings of the vision transformer; the defaults are ViT-B/16.
 
     ``pretrained`` is ``scratch``, a name that `sklar.weights` keeps, or a folder of transformers;
-    ``checkpointing`` recomputes the blocks in the backward pass: less memory, a third to a half more
-    time.
+    ``checkpointing`` recomputes the blocks in the backward pass: less memory, about one and a half
+    times as long.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
