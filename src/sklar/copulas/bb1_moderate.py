@@ -39,21 +39,23 @@ def moderate_kernel(
     )
     low = log_u.amin(0)
     reach = torch.expm1(pace * log_u)  # E
-    reference = reach.amin(0)
-    shifted = torch.addcmul(torch.log(reach / reference), log_u - low, pace, value=-1.0)
+    lowest = reach.amin(0)
+    reference = -lowest
+    shifted = torch.addcmul(torch.log(reach / lowest), log_u - low, pace, value=-1.0)
     power = torch.exp(sharpness * shifted)
     whole = total_of_all(power)
     log_whole = torch.log(whole)
     log_w = per_delta * log_whole
-    excess = -reference * torch.expm1(log_w)  # theta D
+    excess = reference * torch.expm1(log_w)  # theta D
+    grown = excess + reference
     b, log_b = one + excess, torch.log1p(excess)
     quotient = per_theta * log_b
-    v = (excess - reference) * per_theta / b
+    v = grown * per_theta / b
     q = _horner(terms, v)
     sums, spread = total_of_all(log_u), total_of_all(shifted)
     distance = torch.sub(sums, low, alpha=d)  # sum of (m - x)
     value = torch.addcmul(torch.log(q), power_of_y, spread) + (log_w - log_b)
-    value = torch.sub(value, torch.log(-reference), alpha=d - 1) + offset
+    value = torch.sub(value, torch.log(reference), alpha=d - 1) + offset
     value = torch.sub(value, log_whole, alpha=d)
     value = torch.addcmul(value, pace, distance, value=-1.0) - (sums - low + quotient)
     if not slopes:
@@ -67,7 +69,7 @@ def moderate_kernel(
     degree, steep, start, flat, scaled, *terms = constants(
         log_u,
         float(d),
-        1.0 / theta + d,
+        1.0 + d * theta,
         d * eta,
         1.0 + theta,
         eta * theta,
@@ -77,7 +79,7 @@ def moderate_kernel(
     )
     per_b, per_q, per_whole = torch.reciprocal(b), torch.reciprocal(q), torch.reciprocal(whole)
     missing = _horner(terms[: d - 1], v) * per_q  # d - dlog P / dlog v
-    beyond = (one + reference) * per_b  # 1 / (1 + theta W)
+    beyond = (one - reference) * per_b  # 1 / (1 + theta W)
     by_log_v = degree - missing
     # In log W
     middle = total_of_all(power * shifted) * per_whole
@@ -88,15 +90,15 @@ def moderate_kernel(
     top = slope.amax(0)
     change = slope - top
     moved = total_of_all(power * change) * per_whole
-    lag = per_theta - low - top
-    by_b = per_theta * excess * (one - pace * lag) + (excess - reference) * moved
+    ahead = low + top  # 1/theta less by how much the slope of log Y lags behind the largest x
+    by_b = torch.addcmul(excess * ahead, grown, moved)
     by_log_b = by_b * per_b
-    by_theta = torch.addcmul(-distance, power_of_y, torch.sub(total_of_all(change), moved, alpha=d))
-    by_theta = torch.addcmul(by_theta, missing, lag - moved)
+    by_theta = power_of_y * torch.sub(total_of_all(change), moved, alpha=d) - distance
+    by_theta = torch.addcmul(by_theta, missing, per_theta - ahead - moved)
     by_theta = torch.addcmul(by_theta, by_log_v + per_theta, by_log_b, value=-1.0)
     by_theta = torch.addcmul(by_theta, per_theta, quotient)
     by_theta = torch.addcmul(by_theta, _horner(terms[2 * d - 2 :], v) * v, per_q)
-    pull = pace * per_whole * (torch.addcmul(start, missing, beyond) + pace * steep * v)
+    pull = pace * per_whole * (torch.addcmul(start, missing, beyond) + steep * v)
     by_u = torch.addcmul(scaled, power, pull, value=-1.0) / reach - flat
     return value, Slopes((by_theta, by_eta), by_u, torch.zeros_like(by_u) if columns.has_log_sf else [])
 
