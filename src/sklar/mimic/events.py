@@ -19,6 +19,9 @@ SORTED_FROM, SORTED_TO = "+-.0123456789Ee", "0123456789abcde"
 
 DAY_SECONDS = 86400
 
+COHORT = ["subject_id", "hadm_id", "stay_id", "intime", "outtime", "in_cohort", "eligible"]
+"""What is needed of the stays to say whose events are whose."""
+
 
 def measurements(table: ir.Table, cohort: ir.Table, name: str, layout: Layout, rules: Rules) -> ir.Table:
     """Measurements of one event table that belong to a row of a task.

@@ -272,7 +272,7 @@ def _cells(
 ) -> tuple[pa.Table, dict[str, int]]:
     """One value per stay, bin and variable, and how many rows were used."""
     layout, rules = options.layout, options.rules
-    cohort = reader.upload(stays.filter(stays["in_cohort"]).select(_COHORT))
+    cohort = reader.upload(stays.filter(stays["in_cohort"]).select(events.COHORT))
     paths = []
     shares = _shares(reader, layout)
     for name in layout.events:
@@ -317,9 +317,6 @@ def _shares(reader: Engine, layout: Layout) -> dict[str, tuple[float, float]]:
     length = 0.75 * sizes / sizes.sum()
     begin = 0.05 + np.cumsum(length) - length
     return dict(zip(layout.events, zip(begin.tolist(), length.tolist(), strict=True), strict=True))
-
-
-_COHORT = ["subject_id", "hadm_id", "stay_id", "intime", "outtime", "in_cohort", "eligible"]
 
 
 def _numeric(reader: Engine, cohort: Any, undecided: pa.Table, options: Options) -> set[int]:

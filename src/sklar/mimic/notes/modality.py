@@ -14,13 +14,12 @@ from sklar.data.schema import Text
 from sklar.errors import DataError
 from sklar.mimic.additions import Addition, documents
 from sklar.mimic.engines import Engine
+from sklar.mimic.events import COHORT
 from sklar.mimic.notes import choice
 from sklar.mimic.notes.text import clean
 from sklar.mimic.rules import Rules
 from sklar.mimic.steps import Steps, fingerprint
 from sklar.mimic.variables import WINDOW_SECONDS
-
-COHORT = ["subject_id", "hadm_id", "stay_id", "intime", "outtime", "in_cohort", "eligible"]
 
 
 def note(
