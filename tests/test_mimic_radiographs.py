@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from raw_cxr import COLUMNS, REPORT, Radiographs, place
+from raw_cxr import REPORT, Radiographs, place
 from raw_mimic import START, Hospital
 from sklar import PreparedData
 from sklar.data.loading import PreparedDataset
-from sklar.errors import DataError, UserError
-from sklar.mimic import COMPAT, STRICT, Rules, audit_mimic, plan, prepare
+from sklar.errors import DataError
+from sklar.mimic import COMPAT, STRICT, Rules, audit_mimic, prepare
 from sklar.mimic.published import MATCHED, PICTURES, count_findings
 from sklar.mimic.radiographs.decode import decode, image_spec
 from sklar.mimic.radiographs.pairing import Pictures, pair, read_pictures
@@ -416,157 +416,6 @@ def test_published_splits_add_up():
         assert table["train"] + table["valid"] + table["test"] == table["all"]
 
 
-# bad input
-
-
-def fails(raw: Path, cxr: Path, *words: str, **options) -> None:
-    out = cxr.parent / "refused"
-    with pytest.raises(DataError) as caught:
-        prepare("mimic-iv", raw, out, cxr=cxr, **options)
-    for word in words:
-        assert word in str(caught.value)
-    assert not out.exists()
-
-
-@pytest.fixture
-def broken(places, tmp_path) -> tuple[Path, Path]:
-    copy = tmp_path / "cxr"
-    shutil.copytree(places[1], copy)
-    return places[0], copy
-
-
-def first_picture(cxr: Path) -> Path:
-    """The paired picture of the first patient."""
-    return next(iter(sorted((cxr / "files" / "p1" / "p1").rglob("00000001-*.jpg"))))
-
-
-def test_missing_pictures_are_listed_for_a_download_and_then_work_goes_on(broken):
-    raw, cxr = broken
-    path = first_picture(cxr)
-    content = path.read_bytes()
-    path.unlink()
-    fails(
-        raw,
-        cxr,
-        "1 of 11 pictures are missing",
-        str(path.relative_to(cxr)),
-        "missing-pictures.txt",
-        "download",
-    )
-    listing = cxr.parent / ".refused.steps" / "missing-pictures.txt"
-    assert listing.read_text().split() == [str(path.relative_to(cxr))]
-    path.write_bytes(content)
-    assert prepare("mimic-iv", raw, cxr.parent / "refused", cxr=cxr).manifest.presence["cxr"] > 0
-
-
-def test_a_truncated_picture_is_named(broken):
-    raw, cxr = broken
-    path = first_picture(cxr)
-    path.write_bytes(path.read_bytes()[:500])
-    fails(raw, cxr, str(path), "cannot be read", "Fetch it again")
-
-
-def test_a_file_that_is_no_picture_is_named(broken):
-    raw, cxr = broken
-    path = first_picture(cxr)
-    path.write_text("<html>please log in</html>")
-    fails(raw, cxr, str(path), "cannot be read")
-
-
-def test_a_picture_that_would_fill_the_memory_is_refused(broken):
-    raw, cxr = broken
-    Image.fromarray(np.zeros((10_000, 9_500), dtype=np.uint8)).save(first_picture(cxr), quality=1)
-    fails(raw, cxr, str(first_picture(cxr)), "too large")
-
-
-@pytest.mark.parametrize("column", COLUMNS[:4] + COLUMNS[6:])
-def test_a_metadata_table_without_a_column_is_refused_before_any_table_is_read(places, tmp_path, column):
-    columns = [name for name in COLUMNS if name != column]
-    cxr = pictures_of_most().write(tmp_path / "cxr", columns=columns)
-    fails(places[0], cxr, "metadata.csv.gz", f"'{column.lower()}'", "as it is")
-    assert not (tmp_path / ".refused.steps").exists()
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "words"),
-    [
-        ("StudyDate", "21500231", ("'21500231'", "no date")),
-        ("StudyTime", "126100.0", ("'126100.0'", "no time")),
-        ("StudyTime", "noon", ("'noon'", "no number")),
-        ("subject_id", "p7", ("'p7'", "no number")),
-    ],
-)
-def test_a_value_of_the_metadata_that_cannot_be_is_named_by_row(tmp_path, column, value, words):
-    radiographs = pictures_of_most()
-    radiographs.rows[4][column] = value
-    if column == "subject_id":
-        radiographs.rows = radiographs.rows[:5]
-    path = radiographs.write(tmp_path / "cxr") / "mimic-cxr-2.0.0-metadata.csv.gz"
-    with pytest.raises(DataError) as caught:
-        read_pictures(path)
-    for word in (str(path), f"'{column.lower()}'", "row 5", *words):
-        assert word in str(caught.value)
-
-
-def test_pictures_without_a_time_are_left_out_and_counted(places, tmp_path):
-    radiographs = pictures_of_most()
-    radiographs.rows[0]["StudyTime"] = ""
-    data = prepare("mimic-iv", places[0], tmp_path / "out", cxr=radiographs.write(tmp_path / "cxr"))
-    assert data.manifest.records["cxr"]["without_time"] == 1
-    assert not data.present[0, 1]
-
-
-def test_a_cut_off_metadata_table_is_named(broken):
-    raw, cxr = broken
-    path = cxr / "mimic-cxr-2.0.0-metadata.csv.gz"
-    path.write_bytes(path.read_bytes()[:-40])
-    fails(raw, cxr, "metadata.csv.gz", "cannot be read", "download the file again")
-
-
-def test_an_empty_metadata_table_is_named(places, tmp_path):
-    fails(places[0], Radiographs().write(tmp_path / "cxr"), "metadata.csv.gz", "no rows")
-
-
-def test_a_folder_without_the_metadata_table_is_named(places, tmp_path):
-    (tmp_path / "cxr").mkdir()
-    fails(places[0], tmp_path / "cxr", "mimic-cxr-*-metadata", "MIMIC-CXR-JPG")
-
-
-def test_two_versions_in_one_folder_are_refused(broken):
-    raw, cxr = broken
-    shutil.copy(cxr / "mimic-cxr-2.0.0-metadata.csv.gz", cxr / "mimic-cxr-2.1.0-metadata.csv.gz")
-    fails(raw, cxr, "several versions")
-
-
-def test_pictures_of_other_patients_are_refused(places, tmp_path):
-    radiographs = Radiographs()
-    radiographs.take(77, 10)
-    fails(places[0], radiographs.write(tmp_path / "cxr"), "no bedside picture", "12 stays")
-
-
-def test_a_patient_in_two_splits_is_refused_with_pictures_too(places, tmp_path):
-    raw, cxr = places
-    (tmp_path / "test.csv").write_text("1,1\n2,0\n")
-    (tmp_path / "valid.csv").write_text("1,1\n2,0\n")
-    lists = {"test_list": tmp_path / "test.csv", "valid_list": tmp_path / "valid.csv"}
-    with pytest.raises(DataError, match=r"subject 1 .*two splits"):
-        prepare("mimic-iv", raw, tmp_path / "out", cxr=cxr, **lists)
-
-
-def test_pictures_go_with_mimic_iv_and_reports_with_pictures(places, tmp_path):
-    raw, cxr = places
-    with pytest.raises(UserError, match="MIMIC-III has no chest radiographs"):
-        prepare("mimic-iii", raw, tmp_path / "out", cxr=cxr)
-    with pytest.raises(UserError, match="give --cxr"):
-        prepare("mimic-iv", raw, tmp_path / "out", reports=cxr)
-    with pytest.raises(UserError, match="no such folder or archive"):
-        prepare("mimic-iv", raw, tmp_path / "out", cxr=cxr, reports=tmp_path / "nowhere")
-    with pytest.raises(UserError, match="another data set"):
-        prepare("mimic-iv", raw, tmp_path / "out", notes=True)
-    with pytest.raises(UserError, match="image size 8: give 16 to 1024"):
-        prepare("mimic-iv", raw, tmp_path / "out", cxr=cxr, image_size=8)
-
-
 # the command line
 
 
@@ -597,10 +446,3 @@ def test_the_command_line_prepares_checks_and_says_what_it_would_read(places, tm
         finding["topic"] for finding in findings
     }
     assert (tmp_path / "out").stat().st_mode & 0o077 == 0
-
-
-def test_a_plan_refuses_what_preparation_would(places, tmp_path):
-    raw, _ = places
-    cxr = pictures_of_most().write(tmp_path / "cxr", columns=COLUMNS[1:])
-    with pytest.raises(DataError, match="no column 'dicom_id'"):
-        plan("mimic-iv", raw, cxr=cxr)
