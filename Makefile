@@ -9,7 +9,7 @@ SPARK := $(VENV)/.spark
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,mimic,postgres,test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,mimic,postgres,tune,test]"
 	touch $@
 
 $(SPARK): $(INSTALLED)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sklar._version import __version__
-from sklar.cli import demo, doctor, evaluate, predict, prepare, simulate, train, validate, weights
+from sklar.cli import demo, doctor, evaluate, predict, prepare, simulate, train, tune, validate, weights
 from sklar.cli.output import show
 from sklar.errors import SklarError
 
@@ -30,6 +30,7 @@ app.add_typer(prepare.app, name="prepare")
 app.add_typer(simulate.app, name="simulate")
 app.command("validate")(validate.validate)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("card")(evaluate.card)

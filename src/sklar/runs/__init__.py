@@ -7,7 +7,7 @@ from sklar.runs.folder import CONFIG, DATA, ENVIRONMENT, METRICS, WEIGHTS, envir
 from sklar.runs.masking import MaskedRows
 from sklar.runs.predictions import read_predictions, write_predictions
 from sklar.runs.run import Run
-from sklar.runs.train import train
+from sklar.runs.train import train, validation_auroc
 
 __all__ = [
     "CONFIG",
@@ -20,5 +20,6 @@ __all__ = [
     "environment",
     "read_predictions",
     "train",
+    "validation_auroc",
     "write_predictions",
 ]

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from sklar.runs.folder import METRICS, WEIGHTS, enter, to_json
 from sklar.runs.predictions import write_predictions
 from sklar.runs.run import Run, model_config
 from sklar.training.calibration import CALIBRATION, ValidationRows, calibrate, validation_rows
+from sklar.training.callbacks import Watch
 from sklar.training.config import RunConfig
 from sklar.training.files import write
 from sklar.training.inputs import find_weights, shapes, tokenise, tokenizer_file, train_tokenizers
-from sklar.training.members import fit_members, together
+from sklar.training.members import Member, fit_members, together
 from sklar.training.predict import of, predict
 from sklar.training.reference import (
     GradientBoostingConfig,
@@ -84,7 +86,36 @@ def _train(
     processes.led(lambda: write(out / METRICS, to_json(metrics)))
 
 
-def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool) -> dict[str, Any]:
+def validation_auroc(config: RunConfig, data: PreparedData, out: Path, watch: Watch | None = None) -> float:
+    """Train without a look at test rows: the best validation AUROC, of an ensemble the mean of its members'.
+
+    Args:
+        config: What to do.
+        data: On which data.
+        out: A folder for its state.
+        watch: Is told each epoch and its validation AUROC, and may stop training by an error.
+    """
+    data = config.data.of(data)
+    if isinstance(config.model, GradientBoostingConfig | LogisticRegressionConfig):
+        weight = data.weight if config.training.censoring == "ipcw" else np.ones(len(data.ids))
+        parts = validation_rows(config.calibration, data, config.seed)
+        return fit_predict(config.model, data, weight, config.seed, parts.selection)[1]
+    members = _members(config, data, out, False, watch).members
+    return float(np.mean([member.summary["validation"]["valid_auroc"] for member in members]))
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """Fitted members, the tokens that they read and the validation rows that chose among their epochs."""
+
+    members: list[Member]
+    documents: dict[str, Tokens]
+    parts: ValidationRows
+
+
+def _members(
+    config: RunConfig, data: PreparedData, out: Path, progress: bool, watch: Watch | None = None
+) -> _Trained:
     there = np.atleast_1d(data.present[data.rows("train")].any(axis=0))
     lost = [name for name, some in zip(data.modalities, there, strict=True) if not some]
     if lost:
@@ -112,7 +143,13 @@ def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool)
         )
         return read(train, training.batch_size, seed=seed, shuffle=True), read(valid, 512)
 
-    members = fit_members(lambda: create(inputs, settings), load, training, out, config.seed, progress)
+    members = fit_members(lambda: create(inputs, settings), load, training, out, config.seed, progress, watch)
+    return _Trained(members, documents, parts)
+
+
+def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool) -> dict[str, Any]:
+    trained, training = _members(config, data, out, progress), config.training
+    members, documents, parts = trained.members, trained.documents, trained.parts
     model = together(members)
 
     def answer(rows: NDArray[np.int64]) -> Predictions:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
 
@@ -16,6 +17,9 @@ from sklar.training.files import BEST, COPULAS, HISTORY, LAST, whole, write
 
 MONITOR = "valid_auroc"
 
+Watch = Callable[[int, float], None]
+"""Takes an epoch and its validation AUROC."""
+
 
 @final
 class Keeper(Checkpoint):
@@ -28,15 +32,17 @@ class Keeper(Checkpoint):
     Args:
         folder: The run folder.
         model: Whose weights are kept.
+        watch: Is told each epoch and its validation AUROC once they are kept, and may stop training by an error.
     """
 
-    def __init__(self, folder: Path, model: FusionModel) -> None:
+    def __init__(self, folder: Path, model: FusionModel, watch: Watch | None = None) -> None:
         self.folder = folder
         self.model = model
         self.history: list[dict[str, float]] = []
         self.copulas: list[dict[str, Any]] = []
         self.best_epoch = -1
         self.stopped = False
+        self.watch = watch
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Go on only where training had not ended."""
@@ -59,6 +65,8 @@ class Keeper(Checkpoint):
                 trainer.save_checkpoint(temporary)
         else:
             trainer.save_checkpoint(self.folder / LAST)  # takes part, and writes nothing
+        if self.watch is not None:
+            self.watch(trainer.current_epoch, self.history[-1][MONITOR])
 
     def state_dict(self) -> dict[str, Any]:
         """History, copulas, best epoch and whether training had ended, as plain values."""

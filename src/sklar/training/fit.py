@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from sklar.errors import InterruptedRunError, TrainingError
 from sklar.models import FusionModel
 from sklar.training.adapter import Adapter
-from sklar.training.callbacks import Keeper, callbacks
+from sklar.training.callbacks import Keeper, Watch, callbacks
 from sklar.training.config import TrainingConfig
 from sklar.training.files import BEST, LAST, check_checkpoint, load_weights
 from sklar.training.scale import trainer
@@ -50,6 +50,7 @@ def fit(
     folder: Path,
     seed: int,
     progress: bool = False,
+    watch: Watch | None = None,
 ) -> Fitted:
     """Train until validation AUROC stops improving; leave the best weights in ``model``.
 
@@ -63,6 +64,7 @@ def fit(
         folder: Receives ``last.ckpt``, ``best.safetensors`` and ``history.csv``.
         seed: Everything random in an epoch follows from it and the epoch.
         progress: Show a bar on standard error.
+        watch: Is told each epoch and its validation AUROC, and may stop training by an error.
 
     Raises:
         TrainingError: The loss is not finite, the validation split lacks events or non-events, a file cannot
@@ -71,7 +73,7 @@ def fit(
         InterruptedRunError: The user stopped it.
     """
     started = time.monotonic()
-    keeper = Keeper(folder, model)
+    keeper = Keeper(folder, model, watch)
     lit = trainer(config, model, folder, callbacks(keeper, config.patience, progress), progress)
     checkpoint = folder / LAST if (folder / LAST).exists() else None
     if checkpoint is not None:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from sklar import processes
 from sklar.models import Ensemble, FusionModel
+from sklar.training.callbacks import Watch
 from sklar.training.config import TrainingConfig
 from sklar.training.files import BEST, load_weights, write
 from sklar.training.fit import fit
@@ -51,6 +52,7 @@ def fit_members(
     folder: Path,
     seed: int,
     progress: bool = False,
+    watch: Watch | None = None,
 ) -> list[Member]:
     """Fit ``config.ensemble`` models one after the other; finished ones are kept, an interrupted one goes on.
 
@@ -61,11 +63,12 @@ def fit_members(
         folder: The run folder; members of an ensemble get folders inside it.
         seed: Of the run.
         progress: Show a bar on standard error.
+        watch: See `sklar.training.fit.fit`.
     """
     members = []
     for index in range(config.ensemble):
         own = member_folder(folder, index, config.ensemble)
-        members.append(_fit_member(make, load, config, own, member_seed(seed, index), progress))
+        members.append(_fit_member(make, load, config, own, member_seed(seed, index), progress, watch))
     return members
 
 
@@ -91,6 +94,7 @@ def _fit_member(
     folder: Path,
     seed: int,
     progress: bool,
+    watch: Watch | None,
 ) -> Member:
     torch.manual_seed(seed)
     model = make()
@@ -99,7 +103,7 @@ def _fit_member(
         load_weights(model, folder / BEST)
         return Member(model.eval(), json.loads(marker.read_text()))
     folder.mkdir(exist_ok=True)
-    fitted = fit(model, *load(seed), config, folder, seed, progress)
+    fitted = fit(model, *load(seed), config, folder, seed, progress, watch)
     summary = {
         "seed": seed,
         "best_epoch": fitted.best_epoch,
