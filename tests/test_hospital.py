@@ -320,6 +320,38 @@ def test_notes_are_where_the_truth_says(hospital, rows):
     assert any("[**" in note["TEXT"] and "\n" in note["TEXT"] for note in notes)
 
 
+WITH = {
+    "mimic-iii": {"notes": True},
+    "mimic-iv": {"cxr": "mimic-cxr", "reports": "mimic-cxr", "image_size": 32},
+}
+NAMES = {"mimic-iii": {"notes": "text"}, "mimic-iv": {"cxr": "cxr", "report": "text"}}
+
+
+@pytest.mark.parametrize("source", ["mimic-iii", pytest.param("mimic-iv", marks=pytest.mark.slow)])
+def test_preparation_finds_images_and_texts_where_they_are_and_none_that_tells_the_end(
+    hospital, rows, tmp_path, source
+):
+    given = {
+        key: hospital / value if isinstance(value, str) else value for key, value in WITH[source].items()
+    }
+    data = prepare(source, hospital / source, tmp_path / "out", rules="strict", **given)
+    assert data.manifest.rules["synthetic"]
+    present = {name: data.index[f"present_{name}"].to_pylist() for name in NAMES[source]}
+    place = {stay: at for at, stay in enumerate(data.ids.tolist())}
+    ordinary = rows.filter(np.array(rows["case"]) == "")
+    own = [place[str(stay)] for stay in np.array(ordinary[f"{source} stay_id"])]
+    for name, ours in NAMES[source].items():
+        assert [present[name][at] for at in own] == ordinary[f"{source} {ours}"].to_pylist()
+        if name == "cxr":
+            continue
+        known = set(np.array(ordinary[f"{source} stay_id"]).astype(str))
+        content = data.content(name)
+        rows_of = zip(content["id"].to_pylist(), content["documents"].to_pylist(), strict=True)
+        texts = [text for stay, documents in rows_of if stay in known for text in documents]
+        assert len(texts) > 20
+        assert not any("isposition" in text for text in texts)
+
+
 def test_every_case_is_written_and_every_case_of_events_has_rows(truth):
     assert set(truth["edge_cases"]) == set(CASES)
     assert set(ROWS) == set(EVENTS)

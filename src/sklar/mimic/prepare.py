@@ -52,7 +52,7 @@ class Options:
         rules: How the tables are read.
         lists: Published splits, or None for the hash.
         restricted: Whether the result may not leave the machine; None asks the version: demos are open.
-        synthetic: Whether the raw tables are simulated.
+        synthetic: Whether raw tables, pictures and reports are simulated.
         radiographs: Where chest radiographs and their reports lie, or None.
         notes: Whether clinical notes are read.
     """
@@ -136,7 +136,7 @@ def prepare(
         DataError: A table is missing, unreadable or breaks its contract; finished tables are kept.
     """
     layout = layout_of(source)
-    synthetic = is_synthetic(Path(raw))
+    synthetic = all(is_synthetic(Path(place)) for place in (raw, cxr, reports) if place is not None)
     options = Options(
         layout.with_notes() if notes else layout,
         _tasks(tasks),
