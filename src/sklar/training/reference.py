@@ -86,6 +86,8 @@ def fit_predict(
         return float(auroc(y[valid], probability[valid], weight=weight[valid]))
 
     if isinstance(config, GradientBoostingConfig):
+        # the trees cannot bin a column without any value, such as a variable that a hospital never measured
+        x[:, np.isnan(x[train]).all(0)] = 0.0
         trees = HistGradientBoostingClassifier(
             learning_rate=config.learning_rate,
             max_iter=config.max_trees,
@@ -153,10 +155,13 @@ class Features:
         return fields
 
     def _words(self, name: str) -> NDArray[np.float64]:
-        texts = ["; ".join(own) for own in self._data.documents(name)]
-        train = [texts[row] for row in self._data.rows("train")]
-        # phrases between semicolons where texts are lists of them, else words
-        pattern = r"[^;\s][^;]*" if any(";" in text for text in train) else r"\w+"
+        documents = self._data.documents(name)
+        texts = ["; ".join(own) for own in documents]
+        rows = self._data.rows("train")
+        train = [texts[row] for row in rows]
+        # phrases between semicolons where documents are lists of them, else words
+        listed = any(";" in text for row in rows for text in documents[row])
+        pattern = r"[^;\s][^;]*" if listed else r"\w+"
         counter = CountVectorizer(binary=True, token_pattern=pattern, max_features=2000)
         if not any(text.strip() for text in train):
             return np.zeros((len(texts), 0))
