@@ -34,7 +34,7 @@ IMAGE_SIZE = 64
 ENCODERS = {"image": {"widths": (16, 32, 32, 64), "depths": (1, 1, 1, 1)}}
 """A small network is enough for what the pictures show."""
 
-OPTIMISATION = {"batch_size": 32, "max_epochs": 6}
+OPTIMISATION = {"batch_size": 32}
 """A thousand stays are 33 such batches."""
 
 
