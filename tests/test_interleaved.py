@@ -92,7 +92,7 @@ def test_the_regular_view_takes_every_step_once_where_steps_are_queries() -> Non
     window = Window().train()
     times = (torch.arange(24.0) * 2 - 47).repeat(2, 1)
     there = torch.ones(2, 24, dtype=torch.bool)
-    window.extend(times, there)
+    window.extend([(times, there)])
     clock, grid, values = TimeEmbedding(4), torch.linspace(0, 1, 24), torch.randn(2, 24, 3)
     mixed = views(
         Series(values, there), values, there, window(times), grid, clock(grid), clock(window(times))
@@ -104,8 +104,8 @@ def test_the_window_is_what_training_has_seen() -> None:
     window = Window().train()
     there = torch.tensor([[True, True, False]])
     torch.testing.assert_close(window(torch.tensor([[3.0]])), torch.tensor([[3.0]]))
-    window.extend(torch.tensor([[-4.0, -1.0, 99.0]]), there)
-    window.eval().extend(torch.tensor([[-50.0, 50.0, 0.0]]), there)
+    window.extend([(torch.tensor([[-4.0, -1.0, 99.0]]), there)])
+    window.eval().extend([(torch.tensor([[-50.0, 50.0, 0.0]]), there)])
     torch.testing.assert_close(window(torch.tensor([[-4.0, -1.0, 2.0]])), torch.tensor([[0.0, 1.0, 2.0]]))
 
 

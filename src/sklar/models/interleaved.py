@@ -121,10 +121,11 @@ class Interleaved(FusionModel):
 
     def _extend(self, batch: Batch, features: Mapping[str, Feature]) -> None:
         """Let the window cover the series, or all that has times where there is none."""
-        for name in self.sequences.series or self.modalities:
-            if name in features:
-                _, there = features[name].tokens()
-                self.window.extend(times_of(batch.inputs[name], there), there)
+        names = [name for name in self.sequences.series or self.modalities if name in features]
+        masks = [features[name].tokens()[1] for name in names]
+        self.window.extend(
+            (times_of(batch.inputs[name], there), there) for name, there in zip(names, masks, strict=True)
+        )
 
     def _stream(
         self, batch: Batch, name: str, feature: Feature, queries: Float[Tensor, "q e"]

@@ -1,11 +1,13 @@
 """Observations at any times, read at given ones by attention over time (Shukla & Marlin 2021: mTAND)."""
 
+from collections.abc import Iterable
 from typing import final
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sklar import processes
 from sklar.types import Documents, Image, Input, Series
 
 
@@ -96,16 +98,22 @@ class Window(nn.Module):
         self.register_buffer("low", torch.tensor(torch.inf))
         self.register_buffer("high", torch.tensor(-torch.inf))
 
-    def extend(self, times: Float[Tensor, "b k"], there: Bool[Tensor, "b k"]) -> None:
-        """Widen the span to the times that are there; in training only."""
-        if self.training:
-            self.low.copy_(torch.minimum(self.low, times.masked_fill(~there, torch.inf).amin()))
-            self.high.copy_(torch.maximum(self.high, times.masked_fill(~there, -torch.inf).amax()))
+    def extend(self, seen: Iterable[tuple[Float[Tensor, "b k"], Bool[Tensor, "b k"]]]) -> None:
+        """Widen the span to the times that are there, in all processes; in training only."""
+        if not self.training:
+            return
+        low, high = self.low, self.high
+        for times, there in seen:
+            low = torch.minimum(low, times.masked_fill(~there, torch.inf).amin())
+            high = torch.maximum(high, times.masked_fill(~there, -torch.inf).amax())
+        spans = processes.gather(torch.stack([low, high]).unsqueeze(0))
+        self.low.copy_(spans[:, 0].amin())
+        self.high.copy_(spans[:, 1].amax())
 
     def forward(self, times: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         """Mapped times."""
         origin = torch.where(self.low.isfinite(), self.low, 0.0)
-        return (times - origin) / torch.where(self.high > self.low, self.high - origin, 1.0)
+        return (times.to(origin.dtype) - origin) / torch.where(self.high > self.low, self.high - origin, 1.0)
 
 
 def times_of(item: Input, there: Bool[Tensor, "b k"]) -> Float[Tensor, "b k"]:
