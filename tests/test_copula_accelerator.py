@@ -6,18 +6,20 @@ import torch
 from sklar.copulas import FAMILIES, Copula
 
 
-def learned(family: str) -> tuple[Copula, torch.Tensor]:
-    """One copula per coordinate, as LearnedCopula builds it."""
+def learned(family: str, batch: tuple[int, ...] = (5,), dim: int = 3) -> tuple[Copula, torch.Tensor]:
+    """One copula per coordinate, or one for all, as LearnedCopula builds it."""
     kind = FAMILIES[family]
-    raw = torch.empty(5, kind.raw_size(3), device="meta", requires_grad=True)
-    return kind.from_raw(raw, 3, 0.95), raw
+    raw = torch.empty(*batch, kind.raw_size(dim), device="meta", requires_grad=True)
+    return kind.from_raw(raw, dim, 0.95), raw
 
 
+@pytest.mark.parametrize("dim", [2, 3])
+@pytest.mark.parametrize("batch", [(5,), ()], ids=["per coordinate", "for all"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_training_step_never_looks_at_values(family: str):
-    log_u, log_sf = (torch.empty(8, 5, 3, device="meta") for _ in range(2))
+def test_a_training_step_never_looks_at_values(family: str, batch: tuple[int, ...], dim: int):
+    log_u, log_sf = (torch.empty(8, 5, dim, device="meta") for _ in range(2))
     for pair in ((log_u,), (log_u, log_sf)):
-        copula, raw = learned(family)
+        copula, raw = learned(family, batch, dim)
         inputs = [part.requires_grad_() for part in pair]
         value = copula.log_density(*inputs)
         assert value.shape == (8, 5)

@@ -14,6 +14,7 @@ from sklar.copulas.estimation import mean_kendall_tau
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is visible to torch"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype"),
 ]
 DEVICE = "cuda"
 TYPES = [pytest.param(torch.float64, id="float64"), pytest.param(torch.float32, id="float32")]
