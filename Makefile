@@ -31,8 +31,9 @@ check: $(INSTALLED)  ## lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)  ## the NAFLD benchmark over five seeds, and the speed of preparing MIMIC
+bench: $(INSTALLED)  ## the NAFLD benchmark over five seeds, and the speed of resampling and of preparing MIMIC
 	$(BIN)/python benchmarks/nafld.py
+	$(BIN)/python benchmarks/bootstrap.py
 	$(BIN)/python benchmarks/prepare.py
 
 clean:
