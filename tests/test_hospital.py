@@ -242,6 +242,15 @@ def test_chart_and_laboratory_show_the_severity(prepared, rows):
     assert np.corrcoef(score, np.array(rows["severity_ehr"])[ordinary])[0, 1] > 0.85
 
 
+def test_numbers_are_those_of_living_people(prepared):
+    _, values, columns = prepared("mimic-iii").series("ehr", normalised=False)
+    limits = {"Heart Rate": (25, 150), "Respiratory rate": (3, 40), "pH": (7.1, 7.6)}
+    for name, (low, high) in limits.items():
+        seen = values[..., columns.index(f"mask->{name}")] == 1
+        own = values[..., columns.index(name)][seen]
+        assert low <= own.min() <= own.max() <= high
+
+
 def paired(hospital: Path) -> dict[str, str]:
     """Stay to image: the last AP image within 48 hours, as the published rules pair them."""
     metadata = read(hospital / "mimic-cxr/mimic-cxr-2.0.0-metadata.csv.gz")

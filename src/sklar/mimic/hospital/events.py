@@ -21,6 +21,9 @@ FILLER, LAB_FILLER = len(NAMES) - 2, len(NAMES) - 1
 TAKEN = 0.92
 """Share of scheduled measurements that are made."""
 
+REACH = 3.5
+"""Spreads from the mean at which numbers end."""
+
 _SIGNS = np.array([number.sign for number in NUMBERS.values()], dtype=np.float64)
 LOADINGS = _SIGNS / np.sqrt((_SIGNS**2).sum())
 """Unit vector along which severity moves the levels of the numbers."""
@@ -99,8 +102,9 @@ def _numbers(
     stay, second = _schedule(shown, number.hours, rng)
     slow = 0.4 * np.sin(wave[stay] + second * (2 * np.pi / DAY))
     shape = 0.75 * level[stay] + slow + 0.4 * rng.normal(size=len(stay))
-    # nothing saturates beyond 100 %
-    value = np.minimum(np.round(number.mean + number.spread * shape, number.decimals), number.highest)
+    # nobody has a negative heart rate, and nothing saturates beyond 100 %
+    value = number.mean + number.spread * np.clip(shape, -REACH, REACH)
+    value = np.minimum(np.round(value, number.decimals), number.highest)
     return _events(index, stay, second, value, rng)
 
 

@@ -65,7 +65,7 @@ NUMBERS: Mapping[str, Numeric] = {
     "mean pressure": Numeric(456, 220181, "mmHg", 79, 13, -1, 1),
     "respiratory rate": Numeric(618, 220210, "insp/min", 20, 4.5, 1, 1),
     "oxygen saturation": Numeric(646, 220277, "%", 95, 2, -1, 1, highest=100),
-    "inspired oxygen": Numeric(3420, 223835, "%", 48, 10, 1, 4, highest=100),
+    "inspired oxygen": Numeric(3420, 223835, "%", 48, 7.5, 1, 4, highest=100),
     "temperature": Numeric(678, 223761, "?F", 98.8, 1.1, 1, 4, decimals=1),
     "glucose": Numeric(807, 220621, "mg/dL", 142, 35, 1, 6),
     "weight": Numeric(763, 226512, "kg", 82, 14, 0, 24, decimals=1),
