@@ -117,6 +117,20 @@ def test_small_patterns_have_no_auroc_but_a_reason(results):
     assert all(pattern.reason == f"{pattern.events} events, fewer than 5" for pattern in small)
 
 
+def test_events_of_too_few_patients_give_no_auroc_either(tmp_path):
+    rows = cohort()
+    rare = np.arange(len(rows["id"])) < 40
+    rows |= {"present_table": ~rare, "present_series": rows["present_series"] | rare}
+    rows["present_text"] = rows["present_text"] | rare
+    rows["target"][:40] = np.arange(40) < 6
+    rows["group"][:6] = "one patient"
+    found = compare_runs(write_runs(tmp_path, ("cm2",), rows), resamples=50).patterns
+    pattern = next(own for own in found if own.present == MODALITIES[:2])
+    assert pattern.events == 6
+    assert pattern.auroc is None
+    assert pattern.reason == "events in 1 groups, fewer than 5"
+
+
 def test_dictionary_survives_json_and_names_every_model(results):
     found = json.loads(json.dumps(as_dict(results), allow_nan=False))
     assert found == as_dict(results)

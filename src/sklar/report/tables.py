@@ -19,6 +19,7 @@ from sklar.evaluation import (
     replicates,
     resample_weights,
     summarise,
+    too_few,
 )
 from sklar.report.cohort import Censoring, Cohort
 from sklar.report.folder import Run
@@ -228,7 +229,7 @@ def _pattern(
     weight: NDArray[np.float64],
     resamples: int,
 ) -> Pattern:
-    reason = _too_small(y, groups)
+    reason = too_few(y, groups, weight, FEWEST)
     return Pattern(
         present=present,
         rows=len(y),
@@ -238,13 +239,3 @@ def _pattern(
         auroc=None if reason else bootstrap(auroc, y, score, groups, resamples, SEED, weight),
         reason=reason,
     )
-
-
-def _too_small(y: NDArray[np.int64], groups: NDArray[np.str_]) -> str:
-    """Why these rows support no AUROC; empty where they do."""
-    events = int(y.sum())
-    if events < FEWEST:
-        return f"{events} events, fewer than {FEWEST}"
-    if len(y) - events < FEWEST:
-        return f"{len(y) - events} non-events, fewer than {FEWEST}"
-    return "" if len(np.unique(groups)) > 1 else "one group only"
