@@ -1,10 +1,13 @@
 """Settings: resolved, frozen, hashed; unknown names are answered with the nearest valid one."""
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from sklar.cli import app
 from sklar.errors import UserError
 from sklar.models import MODELS
-from sklar.training.config import RunConfig, resolve
+from sklar.training.config import RunConfig, TrainingConfig, resolve
 from sklar.training.reference import REFERENCES
 
 
@@ -81,3 +84,12 @@ def test_a_configuration_is_frozen() -> None:
     config = resolve("cm2")
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 3  # type: ignore[misc]
+
+
+def test_the_configuration_is_printed_without_data() -> None:
+    printed = CliRunner().invoke(app, ["train", "cm2", "--print-config", "--set", "training.devices=2"])
+    assert printed.exit_code == 0
+    tree = yaml.safe_load(printed.stdout)
+    assert RunConfig.model_validate(tree) == resolve("cm2", ["training.devices=2"])
+    assert set(tree["training"]) == set(TrainingConfig.model_fields)
+    assert "needs --data" in str(CliRunner().invoke(app, ["train", "cm2"]).exception)

@@ -270,3 +270,17 @@ def test_batches_read_ahead_are_the_same(finished: runs.Run, data: PreparedData,
     ahead = resolve("medfuse", [*TINY, "training.max_epochs=2", "training.num_workers=1"])
     one, other = (runs.train(c, data, tmp_path / n) for n, c in {"one": config, "two": ahead}.items())
     assert (one.path / "history.csv").read_text() == (other.path / "history.csv").read_text()
+
+
+def test_mixed_precision_and_accumulation_train(data: PreparedData, tmp_path: Path) -> None:
+    more = (
+        "training.max_epochs=2",
+        "training.precision=bf16",
+        "training.accumulate=2",
+        "training.logger=csv",
+    )
+    run = runs.train(resolve("cm2", [*SETTINGS, *more]), data, tmp_path / "run")
+    assert run.metrics["validation"]["valid_auroc"] > 0.5
+    assert (tmp_path / "run" / "tracker" / "metrics.csv").is_file()
+    with pytest.raises(UserError, match="fp16 needs a GPU"):
+        runs.train(resolve("cm2", [*SETTINGS, "training.precision=fp16"]), data, tmp_path / "half")

@@ -304,6 +304,8 @@ def _checked_tokens(data: DataSource, documents: Mapping[str, Tokens]) -> dict[s
 
 def _spread(content: NDArray[Any], has: NDArray[np.bool_]) -> torch.Tensor:
     """(B, ...) the content on the rows that have it, zeros elsewhere."""
+    if has.all():
+        return _tensor(content)
     out = np.zeros((len(has), *content.shape[1:]), dtype=content.dtype)
     out[has] = content
     return _tensor(out)

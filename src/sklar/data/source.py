@@ -207,7 +207,7 @@ class DataSource(ABC):
 
 def observed_cells(spec: GriddedSeries, array: NDArray[np.floating]) -> NDArray[np.bool_]:
     """(N, T, values) whether each value column of a gridded series was observed, from its masks."""
-    return np.asarray(array[..., len(spec.values) :][..., spec.owners] > 0)
+    return np.asarray((array[..., len(spec.values) :] > 0)[..., spec.owners])
 
 
 def _padded_times(table: pa.Table, width: int) -> NDArray[np.float32] | None:

@@ -135,6 +135,10 @@ class CM2(FusionModel):
 
     def forward(self, batch: Batch) -> Output:
         z = self.latents(batch)
+        with _full_precision(batch):
+            return self._answer(z, batch)
+
+    def _answer(self, z: dict[str, Tensor], batch: Batch) -> Output:
         if not self.training:
             logits = self.fuse(self._impute(z, batch.present, Noise(shared=True)), batch.present)
             return Output(logits.squeeze(0), z, {}, self.alignment.loss(z, batch.present))
@@ -153,7 +157,11 @@ class CM2(FusionModel):
     def latents(self, batch: Batch) -> dict[str, Float[Tensor, "b d"]]:
         """Normalised latents per modality; zeros for absent rows."""
         encoded = self.encoders(batch).latents
-        return {name: self.normalise[name](encoded[name], batch.has(name)) for name in self.modalities}
+        with _full_precision(batch):
+            return {
+                name: self.normalise[name](_at_least_single(encoded[name]), batch.has(name))
+                for name in self.modalities
+            }
 
     def fuse(self, imputed: Imputed, present: Bool[Tensor, "b m"]) -> Float[Tensor, "s b k"]:
         """Logits of completed latents, one per draw."""
@@ -170,6 +178,12 @@ class CM2(FusionModel):
     ) -> Float[Tensor, "s b k"]:
         """Probabilities of S imputations; rows with every modality are computed once and repeated."""
         z = self.latents(batch)
+        with _full_precision(batch):
+            return self._draw(z, batch, draws, generator)
+
+    def _draw(
+        self, z: dict[str, Tensor], batch: Batch, draws: int, generator: Generator | None
+    ) -> Float[Tensor, "s b k"]:
         complete = batch.present.all(1)
         noise = Noise(draws, generator, shared=True)
         out = None
@@ -201,3 +215,12 @@ class CM2(FusionModel):
         kept = torch.where(present, noise, -1.0).argmax(1, keepdim=True)
         hidden = (noise < self.config.modality_dropout).scatter(1, kept, False)
         return present & ~hidden
+
+
+def _full_precision(batch: Batch) -> torch.autocast:
+    """Mixed precision is for encoders: alignment and imputation work in logarithms far down the tails."""
+    return torch.autocast(batch.present.device.type, enabled=False)
+
+
+def _at_least_single(z: Tensor) -> Tensor:
+    return z.float() if z.dtype in (torch.float16, torch.bfloat16) else z

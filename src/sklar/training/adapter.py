@@ -102,7 +102,7 @@ class Adapter(lightning.LightningModule):
             groups,
             lr=self.config.learning_rate,
             betas=self.config.betas,
-            fused=self.config.precision != "fp16",  # whose gradients are scaled back before they are clipped
+            fused=self.config.precision == "32",  # Lightning clips no others in mixed precision
         )
         if self.config.schedule == "constant":
             return optimizer

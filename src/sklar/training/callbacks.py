@@ -32,7 +32,7 @@ class Keeper(Checkpoint):
     Args:
         folder: The run folder.
         model: Whose weights are kept.
-        watch: Is told each epoch and its validation AUROC once they are kept, and may stop training by an error.
+        watch: Is told each epoch and its validation AUROC once kept, and may stop training by an error.
     """
 
     def __init__(self, folder: Path, model: FusionModel, watch: Watch | None = None) -> None:
