@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cohorts import TINY, small_cohort
+from cohorts import OWN, TINY, small_cohort
 from sklar import processes
 from sklar.data.loading import EpochBatches
 from sklar.data.store import PreparedData
@@ -55,8 +55,10 @@ def run(data: PreparedData, out: Path, asked: dict[str, Any], **environment: str
     [
         ("cm2", QUIET_CM2),
         ("unified", QUIET),
+        ("drfuse", QUIET),
+        ("interleaved", (*QUIET, *OWN["interleaved"])),
     ],
-    ids=["cm2", "unified"],
+    ids=["cm2", "unified", "drfuse", "interleaved"],
 )
 def test_a_step_of_two_processes_is_that_of_one_with_all_rows(
     model: str, settings: tuple[str, ...], data: PreparedData, tmp_path: Path
