@@ -1,11 +1,14 @@
 """Backbones taken apart: where models attach, what a fork shares, what a bank leaves out."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from sklar.encoders import Backbone, Encoders, Fork, backbones
-from stays import IMAGES, SERIES, STAYS, encoders, patterns, stays
+from sklar.encoders import Backbone, Encoders, Fork, Tabular, TabularConfig, backbones
+from sklar.types import Table
+from stays import IMAGES, SERIES, STAYS, encoders, patterns, stays, tiny_model
 
 KINDS = [("ehr", series, "resnet") for series in SERIES]
 KINDS += [("cxr", "lstm", image) for image in IMAGES]
@@ -119,3 +122,22 @@ def test_a_batch_without_any_document_is_encoded_as_nothing() -> None:
     feature = backbone.start(batch.inputs["note"].blank(ALL[:, 0]), None)
     assert (feature.x == 0).all()
     assert torch.isfinite(backbone.pool(backbone.advance(feature, 0, 2))).all()
+
+
+@pytest.mark.parametrize("model", ["cm2", "lsmt", "mmtm"])
+@pytest.mark.parametrize("series", SERIES)
+def test_series_of_another_width_are_refused(model: str, series: str) -> None:
+    batch = stays(ALL)
+    item = batch.inputs["ehr"]
+    wide = replace(item, values=item.values.repeat(1, 1, 2))
+    with pytest.raises(ValueError, match="series have 10 channels; this encoder was built for 5"):
+        tiny_model(model, series=series)(replace(batch, inputs={**batch.inputs, "ehr": wide}))
+
+
+def test_tables_of_other_columns_are_refused() -> None:
+    backbone = Tabular(2, (3,), TabularConfig())
+    table = Table(torch.zeros(4, 2), torch.ones(4, 2).bool(), torch.zeros(4, 2, dtype=torch.long))
+    with pytest.raises(
+        ValueError, match="2 numeric and 2 categorical columns; this encoder was built for 2 and 1"
+    ):
+        backbone.start(table, None)

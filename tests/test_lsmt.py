@@ -11,7 +11,6 @@ from sklar.models import LSMTConfig, create
 from sklar.models.attention import Attention
 from sklar.models.lsmt import LSMT, sinusoids
 from sklar.models.perceiver import GatedFeedForward, Perceiver, PerceiverConfig, fourier, places
-from sklar.types import Batch, Series
 from stays import MODELS_TINY, encoders, patterns, stays, tiny_model
 
 
@@ -125,11 +124,3 @@ def test_two_series_have_a_perceiver_each_and_a_table_is_a_token() -> None:
     built = create(shapes, config)
     assert set(built.get_submodule("perceivers")._modules) == {"vitals", "labs"}
     assert built.order == ("age", "vitals", "labs")
-
-
-def test_series_of_another_width_are_refused() -> None:
-    batch = stays(torch.ones(2, 3, dtype=torch.bool))
-    series = batch.inputs["ehr"]
-    wide = Series(series.values.repeat(1, 1, 2), series.valid, series.observed, series.times)
-    with pytest.raises(ValueError, match="series 'ehr' have 10 channels; this model was built for 5"):
-        tiny_model("lsmt")(Batch({**batch.inputs, "ehr": wide}, batch.present))

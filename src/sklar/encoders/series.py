@@ -49,6 +49,7 @@ class Recurrent(Backbone):
         self.layers = nn.ModuleList(
             cell(before, after, batch_first=True) for before, after in pairwise(widths)
         )
+        self.channels = channels
         self.dropout = nn.Dropout(config.dropout)
         self.summary = summary_layer(variables, config.hidden) if config.summaries else None
         self.widths = tuple(widths[1:])
@@ -63,6 +64,7 @@ class Recurrent(Backbone):
 
     def start(self, item: Input, rows: Int[Tensor, " n"] | None) -> Feature:
         series = cast(Series, item)
+        require_channels(series, self.channels)
         batch = len(series)
         if rows is not None:
             series = series.rows(rows)
@@ -140,3 +142,15 @@ def summarise(series: Series) -> Float[Tensor, "b s v"]:
 def summary_layer(variables: int, hidden: int) -> nn.Sequential:
     """What turns the flattened statistics of `summarise` into a part of the feature."""
     return nn.Sequential(nn.Linear(len(STATISTICS) * variables, hidden), nn.ReLU())
+
+
+def require_channels(series: Series, channels: int) -> None:
+    """Check that a series is as wide as its encoder.
+
+    Raises:
+        ValueError: It has another number of channels.
+    """
+    if series.values.shape[2] != channels:
+        raise ValueError(
+            f"series have {series.values.shape[2]} channels; this encoder was built for {channels}"
+        )

@@ -47,11 +47,18 @@ class Tabular(Backbone):
             nn.Sequential(nn.Linear(before, config.hidden), nn.ReLU(), nn.Dropout(config.dropout))
             for before in (width, config.hidden)
         )
+        self.columns = (numeric, len(levels))
         self.widths = (config.hidden, config.hidden)
         self.out_dim = config.hidden
 
     def start(self, item: Input, rows: Int[Tensor, " n"] | None) -> Feature:
         table = cast(Table, item)
+        here = (table.numeric.shape[1], table.categories.shape[1])
+        if here != self.columns:
+            raise ValueError(
+                f"tables have {here[0]} numeric and {here[1]} categorical columns; this encoder was built "
+                f"for {self.columns[0]} and {self.columns[1]}"
+            )
         batch = len(table)
         if rows is not None:
             table = table.rows(rows)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from sklar.encoders.base import Backbone, Feature, Place
-from sklar.encoders.series import summarise, summary_layer
+from sklar.encoders.series import require_channels, summarise, summary_layer
 from sklar.types import Input, Series
 
 REACH = 0.1
@@ -71,6 +71,7 @@ class SeriesTransformer(Backbone):
 
     def start(self, item: Input, rows: Int[Tensor, " n"] | None) -> Feature:
         series = cast(Series, item)
+        require_channels(series, self.embed.in_features)
         batch, steps = series.valid.shape
         if steps > len(self.positions):
             raise ValueError(

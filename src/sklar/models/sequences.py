@@ -6,6 +6,7 @@ from typing import Literal, cast, final
 from torch import nn
 
 from sklar.encoders import EncoderConfig, Encoders, Feature, InputShape, SeriesShape, backbones, require
+from sklar.encoders.series import require_channels
 from sklar.types import Batch, Series
 
 Reading = Literal["raw", "backbone"]
@@ -71,9 +72,6 @@ class Sequences(nn.Module):
 
 def _steps(batch: Batch, name: str, channels: int) -> Feature:
     series = cast(Series, batch.inputs[name])
-    if series.values.shape[2] != channels:
-        raise ValueError(
-            f"series {name!r} have {series.values.shape[2]} channels; this model was built for {channels}"
-        )
+    require_channels(series, channels)
     rows = batch.has(name).nonzero().squeeze(1)
     return Feature(series.values[rows], series.valid[rows], rows, len(batch))
