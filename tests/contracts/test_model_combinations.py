@@ -82,6 +82,7 @@ def test_padding_and_other_rows_change_nothing(model: str, names: str, series: s
     torch.testing.assert_close(alone, logits, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:a batch of . rows has none with two modalities")  # CM² says so
 @every
 def test_batches_of_one_and_of_one_pattern_are_finite(
     model: str, names: str, series: str, image: str
