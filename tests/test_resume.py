@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,14 +71,38 @@ def assert_same(one: runs.Run, other: runs.Run) -> None:
     assert {path.name for path in one.path.iterdir()} == {path.name for path in other.path.iterdir()}
 
 
-MOMENTS: dict[str, Callable[[Path], bool]] = {
-    "entering": lambda out: (out / "env.json").exists(),
-    "in the first epoch": lambda out: (out / "tokenizers").exists(),
-    "saving the state": lambda out: (out / ".last.ckpt.partial").exists(),
-    "after an epoch": lambda out: rows(out) >= 1,
-    "predicting": lambda out: (out / "weights.json").exists(),
+DIE = """
+import os, signal, sys
+from sklar.cli import main
+from sklar.training.adapter import Adapter
+import pytorch_lightning, sklar.runs
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def at(owner, name, moment):
+    original = getattr(owner, name)
+    def replaced(*arguments, **named):
+        if moment(*arguments):
+            die()
+        return original(*arguments, **named)
+    setattr(owner, name, replaced)
+
+def half(trainer, path):
+    if trainer.current_epoch == 2:
+        path.write_bytes(b"half of it")
+        return True
+
+folder, training = sys.modules["sklar.runs.folder"], sys.modules["sklar.runs.train"]
+"""
+MOMENTS = {
+    "entering": "at(folder, 'write', lambda path, _: path.name == 'config.yaml')",
+    "in the first epoch": "at(Adapter, 'training_step', lambda own, b, i: own.current_epoch == 0 and i == 1)",
+    "in a later epoch": "at(Adapter, 'training_step', lambda own, b, i: own.current_epoch == 1 and i == 2)",
+    "saving the state": "at(pytorch_lightning.Trainer, 'save_checkpoint', half)",
+    "predicting": "at(training, 'write_predictions', lambda path, _: 'test' in path.name)",
 }
-"""When to kill, one after the other."""
+"""When a process kills itself, in the order of a run: the next one goes on from there."""
 
 
 def rows(out: Path) -> int:
@@ -92,22 +115,13 @@ def test_a_run_killed_at_every_moment_equals_one_that_was_not(
     finished: runs.Run, data: PreparedData, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-c", "from sklar.cli import main; main()", "train", "cm2", "--resume"]
-    command += ["--data", str(data.path), "--out", str(out)]
+    command = ["train", "cm2", "--resume", "--data", str(data.path), "--out", str(out)]
     command += [part for setting in SETTINGS for part in ("--set", setting)]
-    killed = []
-    for name, here in MOMENTS.items():
-        process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        deadline = time.monotonic() + 200
-        while process.poll() is None and not here(out):
-            assert time.monotonic() < deadline, name
-            time.sleep(0.0005)
-        killed.append(process.poll() is None)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        if not killed[-1]:
-            break  # a fast machine may finish between two looks
-    assert sum(killed) >= 4
+    for name, moment in MOMENTS.items():
+        code = f"{DIE}\n{moment}\nmain()"
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([sys.executable, "-c", code, *command], env=environment, timeout=300)
+        assert done.returncode == -signal.SIGKILL, name
     assert not (out / "metrics.json").exists()
     with pytest.raises(DataError, match=r"not finished.*--resume"):
         runs.Run.open(out)
