@@ -32,6 +32,7 @@ FILES = {
     "env.json",
     "history.csv",
     "last.ckpt",
+    "latents.json",
     "metrics.json",
     "predictions_test.parquet",
     "predictions_valid.parquet",

@@ -20,6 +20,7 @@ from sklar.encoders import Backbone, WordPiece
 from sklar.errors import DataError
 from sklar.models import FusionModel, create
 from sklar.runs.folder import METRICS, WEIGHTS, enter, to_json
+from sklar.runs.latents import keep_latents
 from sklar.runs.predictions import write_predictions
 from sklar.runs.run import Run, model_config
 from sklar.training.calibration import CALIBRATION, ValidationRows, calibrate, validation_rows
@@ -158,7 +159,8 @@ def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool)
     processes.led(lambda: write(out / WEIGHTS, to_json(_origins(model, data.schema, out))))
     calibration = processes.led(lambda: _finish(config, data, parts, answer, out))
     first = members[0].summary
-    # the copula that is shown is the first member's
+    # the joint that is shown is the first member's
+    processes.led(lambda: keep_latents(out, members[0].model, data, documents, config.seed))
     fitted = {
         "parameters": _count(model),
         "calibration": calibration,
