@@ -128,12 +128,24 @@ def write_report(
     reference: Reference = "",
     resamples: Resamples = 1000,
     censoring: Weighting = Censoring.complete,
+    share_safe: ShareSafe = False,
+    show_examples: Annotated[
+        bool, typer.Option("--show-examples", help="Show a few rows although the data are restricted.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write one HTML page about finished runs."""
     from sklar import report
 
-    results = report.write(runs, out, reference or first_name(runs), resamples, censoring.value)
+    results = report.write(
+        runs,
+        out,
+        reference or first_name(runs),
+        resamples,
+        censoring.value,
+        share_safe=share_safe,
+        show_examples=show_examples,
+    )
     show_results(results, as_json, report=str(out))
     if not as_json:
         show(f"report: {out}")

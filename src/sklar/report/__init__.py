@@ -84,6 +84,9 @@ def write(
     reference: str = "cm2",
     resamples: int = 1000,
     censoring: Censoring = "complete",
+    *,
+    share_safe: bool = False,
+    show_examples: bool = False,
 ) -> Results:
     """Write the page to the file ``out`` and return its numbers.
 
@@ -95,11 +98,13 @@ def write(
         reference: Model that the others are compared with.
         resamples: Number of bootstrap replicates.
         censoring: As in ``compare_runs``.
+        share_safe: Show no row, no id and no count below 20.
+        show_examples: Show a few rows of restricted data too.
     """
     if out.is_dir():
         raise UserError(f"{out} is a folder; name the file to write, such as {out / 'report.html'}")
     read = named([read_run(folder) for folder in runs])
     cohort = align(read, reference)
     results = build(read, cohort, reference, resamples, censoring)
-    write_text(out, page(read, cohort, results))
+    write_text(out, page(read, cohort, results, share_safe, show_examples))
     return results

@@ -44,8 +44,8 @@ TRIPOD: Mapping[str, str] = {
 }
 """Topics of the TRIPOD+AI checklist (Collins et al., BMJ 2024;385:e078378) by item, in our words."""
 
-_SPLITS = ("train", "valid", "test")
-_USE = (
+SPLITS = ("train", "valid", "test")
+USE = (
     "Research on prediction with missing modalities. Not a medical device: nobody has shown that acting on "
     "these predictions helps patients. Whoever deploys the model names the setting, the users and the "
     "decision here."
@@ -76,8 +76,8 @@ def card(run: Run, cohort: Cohort, result: Contest, detail: Detail) -> Card:
         result: Its metrics, as the only contestant.
         detail: Its calibration, thresholds and patterns, share-safe.
     """
-    ticked = _ticked(run, detail)
-    unticked = tuple(item for item in TRIPOD if item not in ticked)
+    done = ticked(run, detail)
+    unticked = tuple(item for item in TRIPOD if item not in done)
     data = run.data
     name = display(run.name)
     parts = [
@@ -86,18 +86,18 @@ def card(run: Run, cohort: Cohort, result: Contest, detail: Detail) -> Card:
         f"any of which may be missing. Data: {data.get('name', 'unnamed')} (hash "
         f"`{str(data.get('hash', 'not recorded'))[:12]}`{', restricted' if run.restricted else ''}), seed "
         f"{run.config.get('seed', 'not recorded')}.",
-        f"## Intended use\n\n{_USE}",
+        f"## Intended use\n\n{USE}",
         "## Performance on test rows\n\n" + to_markdown(_performance(result, detail)),
         "## Acting on a threshold\n\n" + to_markdown(threshold_table(detail)),
         "## By what was observed\n\n" + to_markdown(pattern_table(detail)),
-        "## Limits\n\n" + "\n".join(f"- {limit}" for limit in _limits(run)),
+        "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits(run)),
         "## TRIPOD+AI\n\n"
         + "\n".join(
-            f"- [x] {item}. {topic}: {ticked[item]}" if item in ticked else f"- [ ] {item}. {topic}"
+            f"- [x] {item}. {topic}: {done[item]}" if item in done else f"- [ ] {item}. {topic}"
             for item, topic in TRIPOD.items()
         ),
     ]
-    return Card("\n\n".join(part.rstrip() for part in parts) + "\n", ticked, unticked)
+    return Card("\n\n".join(part.rstrip() for part in parts) + "\n", done, unticked)
 
 
 def _performance(result: Contest, detail: Detail) -> TextTable:
@@ -116,7 +116,8 @@ def _performance(result: Contest, detail: Detail) -> TextTable:
     return TextTable(["Measure", "Value"], rows, note)
 
 
-def _limits(run: Run) -> Sequence[str]:
+def limits(run: Run) -> Sequence[str]:
+    """What the numbers do not say, and what was left undone."""
     limits = [
         "Intervals are over test rows of one split and one trained model; other splits and seeds vary more.",
         "An imputation interval spreads over draws of what is missing; it is no confidence interval.",
@@ -132,7 +133,7 @@ def _limits(run: Run) -> Sequence[str]:
     return [*limits, *(str(note) for note in run.data.get("notes", ()))]
 
 
-def _ticked(run: Run, detail: Detail) -> dict[str, str]:
+def ticked(run: Run, detail: Detail) -> dict[str, str]:
     """What the folder answers; an item that also needs a person's judgement stays open."""
     counts = run.data.get("counts", {})
     found = {

@@ -53,6 +53,11 @@ class Contest:
     resamples: int
     censoring: Censoring
 
+    @property
+    def tied(self) -> dict[str, frozenset[str]]:
+        """Per metric the best model and those that cannot be told from it."""
+        return {name: ranking.tied for name, ranking in self.rankings.items()}
+
 
 def contest(
     cohort: Cohort,
@@ -113,7 +118,7 @@ def contest_dict(result: Contest) -> dict[str, Any]:
         "resamples": result.resamples,
         "test": {"rows": result.rows, "events": result.events, "groups": result.groups},
         "best": {name: ranking.best for name, ranking in result.rankings.items()},
-        "tied": {name: sorted(ranking.tied) for name, ranking in result.rankings.items()},
+        "tied": {name: sorted(models) for name, models in result.tied.items()},
         "models": {
             model: {
                 **{name: asdict(value) for name, value in result.estimates[model].items()},

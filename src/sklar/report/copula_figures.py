@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from sklar.errors import DataError, UserError
 from sklar.report.density import REACH, densities, fitted
-from sklar.report.figures import INK, STYLE, contours, looks, svg
+from sklar.report.figures.copula import contours
+from sklar.report.figures.style import INK, STYLE, looks, svg
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def parameters_over_epochs(folder: Path) -> str:
             axes.plot(epochs, values, marker="o" if len(epochs) == 1 else None, **looks()[0])
             axes.set(title=name, xlabel="Epoch")
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        return svg(figure, "parameters")
+        return svg(figure, "parameters", "Kendall's tau of the copula and its parameters over epochs")
 
 
 def _pairs(folder: Path, epoch: int | None) -> dict[tuple[str, str], NDArray[np.float64]]:
@@ -134,4 +135,4 @@ def _surfaces(rows: Mapping[tuple[str, str], Mapping[str, NDArray[np.float64]]],
                 )
                 axes.set(xlabel=first, ylabel=second, title=title, xticks=(-2, 0, 2), yticks=(-2, 0, 2))
                 axes.set(zlim=(0, top), zticks=())
-        return svg(figure, name)
+        return svg(figure, name, "Density of the fitted copula as a surface")

@@ -35,6 +35,7 @@ class Run:
         history: Columns (E,) of the training history, NaN where an epoch left a cell empty.
         env: Versions; empty when not recorded.
         weights: Origin of initial weights; empty when not recorded.
+        latents: How validation latents fit the joint, as `sklar.runs` records it; empty when it does not.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Run:
     history: Mapping[str, NDArray[np.float64]]
     env: Mapping[str, Any]
     weights: Mapping[str, Any]
+    latents: Mapping[str, Any]
 
     @property
     def restricted(self) -> bool:
@@ -77,6 +79,7 @@ def read_run(folder: Path) -> Run:
         history=_history(folder / "history.csv"),
         env=_json(folder / "env.json", optional=True),
         weights=_json(folder / "weights.json", optional=True),
+        latents=_json(folder / "latents.json", optional=True),
     )
 
 

@@ -1,23 +1,26 @@
 """The report as one page: figures inline, no script, nothing fetched."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from sklar.evaluation import METRICS, precision_recall_curve, roc_curve
-from sklar.evaluation import reliability as reliability_curve
-from sklar.report import density, figures, writers
+from sklar.errors import DataError, UserError
+from sklar.evaluation import METRICS
+from sklar.report import writers
+from sklar.report.card import SPLITS, TRIPOD, USE, limits, ticked
 from sklar.report.cohort import Cohort
+from sklar.report.contest import CONTESTED, Contest, contest, contest_table
+from sklar.report.detail import SMALLEST, calibration_table, details, pattern_table, threshold_table
 from sklar.report.folder import Run
-from sklar.report.tables import FEWEST, RANKED, Results, best, display
+from sklar.report.sections import drawn
+from sklar.report.tables import FEWEST, RANKED, Results, display
 
-_CURVES = 4
-"""Models in the ROC, PR and reliability figures; more lines cannot be told apart."""
 _EXAMPLES = 6
 _UNRECORDED: Mapping[str, Any] = {
     "name": "Unnamed cohort",
@@ -54,74 +57,87 @@ class Example:
     event: bool
 
 
-def page(runs: Mapping[str, Run], cohort: Cohort, results: Results) -> str:
-    """The text of ``report.html``."""
+def page(
+    runs: Mapping[str, Run],
+    cohort: Cohort,
+    results: Results,
+    share_safe: bool = False,
+    show_examples: bool = False,
+) -> str:
+    """The text of ``report.html``.
+
+    Args:
+        runs: By name.
+        cohort: The test rows that they share.
+        results: Its numbers.
+        share_safe: Show no row, no id and no count below 20.
+        show_examples: Show a few rows of restricted data too.
+
+    Raises:
+        UserError: Both were asked for.
+    """
+    if share_safe and show_examples:
+        raise UserError("a page that is safe to share shows no examples; leave one of the two options out")
     environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        loader=PackageLoader("sklar.report"),
     )
     environment.filters |= {
-        "count": _count,
+        "count": partial(_count, smallest=SMALLEST if share_safe else 1),
         "display": display,
         "duration": _duration,
         "share": _share,
         "prevalence": _prevalence,
         "signed": writers.signed,
     }
-    template = environment.from_string(
-        files("sklar.report").joinpath("template.html").read_text(encoding="utf-8")
-    )
     run = runs[results.reference]
     restricted = any(other.restricted for other in runs.values())
-    return template.render(
-        best=best,
+    fewest = SMALLEST if share_safe else FEWEST if restricted else 1
+    found = details(cohort, results.resamples, results.censoring, share_safe=share_safe)
+    own = next(detail for detail in found if detail.model == results.reference)
+    against = _contest(cohort, results)
+    counted = [part.rows for part in own.patterns]
+    shown = [p for p in results.patterns if p.rows >= fewest and (not share_safe or p.rows in counted)]
+    examples = not share_safe and (show_examples or not restricted)
+    data = {**_UNRECORDED, **run.data}
+    counts = data["counts"]
+    return environment.get_template("page.html").render(
+        alignment=_alignment(run),
+        attrition=shareable(data["attrition"]) if share_safe else data["attrition"],
+        calibration=calibration_table(found),
+        card_limits=limits(run),
         censoring=writers.CENSORING,
         cohort=cohort,
         configs={name: _yaml(other.config) for name, other in runs.items()},
+        contest=contest_table(against) if against is not None and len(runs) > 1 else None,
         copula=run.metrics.get("copula"),
-        alignment=_alignment(run),
-        data={**_UNRECORDED, **run.data},
+        data=data,
         encoders=_origins(run.weights),
-        examples=() if restricted else _examples(cohort, results.reference),
-        fewest=FEWEST,
-        figure=_figures(run, cohort, results, FEWEST if restricted else 1),
+        examples=_examples(cohort, results.reference) if examples else (),
+        fewest=fewest,
+        figure=drawn(run, cohort, results, own.patterns, shown),
         hashes=sorted({str(other.data.get("hash", "not recorded")) for other in runs.values()}),
+        latents=run.latents,
         metrics=METRICS,
+        patterns=pattern_table(own),
         ranked=RANKED,
         restricted=restricted,
         results=results,
         seeds=sorted({str(other.config.get("seed", "not recorded")) for other in runs.values()}),
+        share_safe=share_safe,
+        splits=[s for s in SPLITS if s in counts and not (share_safe and _small(counts))],
+        synthetic=run.data.get("synthetic", "synthetic" in str(data["name"]).lower()),
+        thresholds=threshold_table(own),
+        ticked=ticked(run, own),
+        tied=against.tied if against is not None else dict.fromkeys((*RANKED, "brier"), ()),
+        tripod=TRIPOD,
+        use=USE,
         versions=_versions(run.env),
+        withholds=restricted or share_safe,
     )
-
-
-def selected(results: Results) -> list[str]:
-    """The models that curves are drawn for: the reference, then the others from the best AUROC down."""
-    others = [row.model for row in results.rows if row.model != results.reference]
-    return [results.reference, *others][:_CURVES]
-
-
-def _figures(run: Run, cohort: Cohort, results: Results, fewest: int) -> dict[str, str]:
-    """Every figure by name; patterns with fewer rows than ``fewest`` are left out of theirs."""
-    weight = cohort.case_weight(results.censoring)
-    y, models = cohort.y, {name: cohort.probability[name] for name in selected(results)}
-    copula = run.metrics.get("copula")
-    shown = [pattern for pattern in results.patterns if pattern.rows >= fewest]
-    return {
-        "roc": figures.roc({name: roc_curve(y, score, weight) for name, score in models.items()}),
-        "precision_recall": figures.precision_recall(
-            {name: precision_recall_curve(y, score, weight) for name, score in models.items()},
-            float(np.average(y, weights=weight)),
-        ),
-        "reliability": figures.reliability(
-            {name: reliability_curve(y, score, weight) for name, score in models.items()},
-            cohort.probability[results.reference],
-            y,
-        ),
-        "presence": figures.presence(shown, cohort.modalities) if cohort.modalities else "",
-        "training": figures.training(run.history),
-        "copula": figures.contours(density.densities(copula)) if copula else "",
-        **{name: figures.forest(results.rows, results.reference, name) for name in RANKED},
-    }
 
 
 def _examples(cohort: Cohort, reference: str) -> tuple[Example, ...]:
@@ -141,6 +157,32 @@ def _examples(cohort: Cohort, reference: str) -> tuple[Example, ...]:
         )
         for row in sorted(chosen, key=lambda row: probability[row])
     )
+
+
+def _contest(cohort: Cohort, results: Results) -> Contest | None:
+    """Every model against the best; None where events are too few to judge by."""
+    try:
+        return contest(cohort, CONTESTED, results.resamples, results.censoring)
+    except DataError:
+        return None
+
+
+def shareable(attrition: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The steps of exclusion, or none of them where their differences tell of fewer than 20 subjects."""
+    small = any(
+        0 < abs((before.get(name) or 0) - (after.get(name) or 0)) < SMALLEST
+        for before, after in pairwise(attrition)
+        for name in ("subjects", "events")
+    )
+    return () if small or any(_small({"all": step}) for step in attrition) else attrition
+
+
+def _small(counts: Mapping[str, Any]) -> bool:
+    """Whether a split, or what is not an event in it, is too small a cell."""
+    cells = [part for part in counts.values() if isinstance(part, Mapping)]
+    values = [part.get(name) for part in cells for name in ("subjects", "events", "labelled")]
+    rest = [(p["labelled"] - p["events"]) for p in cells if p.get("labelled") and p.get("events") is not None]
+    return any(value is not None and 0 < value < SMALLEST for value in (*values, *rest))
 
 
 def _alignment(run: Run) -> list[tuple[str, str]]:
@@ -191,8 +233,10 @@ def _yaml(config: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
 
-def _count(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,}"
+def _count(value: float | None, smallest: int) -> str:
+    if value is None:
+        return "unknown"
+    return f"<{smallest}" if 0 < value < smallest else f"{value:,}"
 
 
 def _share(value: float | None) -> str:

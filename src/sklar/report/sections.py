@@ -1,0 +1,147 @@
+"""The figures of the page, section by section."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sklar.evaluation import (
+    METRICS,
+    Estimate,
+    Subgroup,
+    at_thresholds,
+    precision_recall_curve,
+    roc_curve,
+)
+from sklar.evaluation import reliability as reliability_curve
+from sklar.report import density, figures
+from sklar.report.bands import curve_bands
+from sklar.report.cohort import Cohort
+from sklar.report.figures import Line
+from sklar.report.folder import Run
+from sklar.report.tables import RANKED, Pattern, Results, display
+
+_CURVES = 4
+"""Models in figures of curves; more lines cannot be told apart."""
+_CUTS = 99
+"""Points of a decision curve."""
+
+
+def drawn(
+    run: Run, cohort: Cohort, results: Results, patterns: Sequence[Subgroup], shown: Sequence[Pattern]
+) -> dict[str, Sequence[str]]:
+    """Panels by section; a section without any has nothing to show.
+
+    Args:
+        run: Of the reference model.
+        cohort: The test rows.
+        results: The numbers.
+        patterns: The reference by what was observed.
+        shown: The patterns whose numbers of rows may be shown.
+    """
+    return {
+        "presence": [figures.presence(shown, cohort.modalities)] if cohort.modalities and shown else [],
+        "results": _forests(results),
+        "ranking": _ranking(cohort, results),
+        "calibration": _calibration(cohort, results),
+        "utility": [_utility(cohort, results)],
+        "patterns": _by_pattern(patterns),
+        "training": figures.training(run.history),
+        "copula": figures.pair_contours(density.densities(run.metrics["copula"]))
+        if run.metrics.get("copula")
+        else [],
+        "latents": _latents(run),
+    }
+
+
+def selected(results: Results) -> list[str]:
+    """The models that curves are drawn for: the reference, then the others from the best AUROC down."""
+    others = [row.model for row in results.rows if row.model != results.reference]
+    return [results.reference, *others][:_CURVES]
+
+
+def _forests(results: Results) -> list[str]:
+    found = []
+    for name in RANKED:
+        label, slug = METRICS[name].label, name.replace("_", "-")
+        values = [
+            _line(display(row.model), row.estimates[name], row.model == results.reference)
+            for row in results.rows
+        ]
+        gaps = [
+            Line(display(row.model), gap.difference, gap.low, gap.high)
+            for row in results.rows
+            if (gap := row.differences.get(name)) is not None
+        ]
+        found.append(figures.forest(values, f"forest-{slug}", label))
+        if gaps:
+            title = f"{label} minus that of {display(results.reference)}"
+            found.append(figures.forest(gaps, f"difference-{slug}", title, zero=0.0))
+    return found
+
+
+def _ranking(cohort: Cohort, results: Results) -> list[str]:
+    weight = cohort.case_weight(results.censoring)
+    y, models = cohort.y, {name: cohort.probability[name] for name in selected(results)}
+    score = models[results.reference]
+    roc_band, pr_band = curve_bands(y, score, cohort.groups, weight, results.resamples)
+    prevalence = float(np.average(y, weights=weight))
+    return [
+        figures.roc({name: roc_curve(y, p, weight) for name, p in models.items()}, roc_band),
+        figures.precision_recall(
+            {name: precision_recall_curve(y, p, weight) for name, p in models.items()}, pr_band, prevalence
+        ),
+    ]
+
+
+def _calibration(cohort: Cohort, results: Results) -> list[str]:
+    weight = cohort.case_weight(results.censoring)
+    curves = {
+        name: reliability_curve(cohort.y, cohort.probability[name], weight) for name in selected(results)
+    }
+    return [
+        figures.reliability(curves),
+        figures.predicted_risk(cohort.probability[results.reference], cohort.y),
+    ]
+
+
+def _utility(cohort: Cohort, results: Results) -> str:
+    """Up to the risk that one row in a hundred exceeds: beyond it, curves are of a handful of rows."""
+    top = float(np.clip(np.quantile(cohort.probability[results.reference], 0.99), 0.1, 0.99))
+    cuts = np.linspace(0, top, _CUTS + 1)[1:]
+    weight = cohort.case_weight(results.censoring)
+    return figures.decision_curve(
+        {name: at_thresholds(cohort.y, cohort.probability[name], cuts, weight) for name in selected(results)}
+    )
+
+
+def _by_pattern(patterns: Sequence[Subgroup]) -> list[str]:
+    lines = [
+        _line(" + ".join(part.name) or "nothing", part.estimates["auroc"])
+        for part in patterns
+        if part.estimates
+    ]
+    return [figures.forest(lines, "by-pattern", "AUROC by what was observed")] if len(lines) > 1 else []
+
+
+def _latents(run: Run) -> list[str]:
+    """Margins, pairs and imputations; what the run was too small to record is left out."""
+    found = []
+    if uniforms := run.latents.get("uniforms"):
+        found.append(figures.pit_histogram(uniforms))
+        bins = np.arange(1, len(next(iter(uniforms.values()))) + 1) / len(next(iter(uniforms.values())))
+        lines = {name: (bins.tolist(), np.cumsum(own).tolist()) for name, own in uniforms.items()}
+        found.append(
+            figures.quantiles(
+                "pit-qq", "Margins: fitted, observed", ("Fitted share", "Observed share"), lines
+            )
+        )
+    if pairs := run.latents.get("log_density"):
+        found.append(figures.pair_densities(pairs["true"], pairs["shuffled"]))
+    if imputed := run.latents.get("imputed"):
+        lines = {name: (own["real"], own["drawn"]) for name, own in imputed.items()}
+        found.append(figures.quantiles("imputed-qq", "Imputed latents", ("Real", "Imputed"), lines))
+    return found
+
+
+def _line(name: str, found: Estimate, marked: bool = False) -> Line:
+    return Line(name, found.value, found.low, found.high, marked)

@@ -1,0 +1,67 @@
+"""The page in a real browser."""
+
+import pytest
+
+from browser import Browser, browser, missing
+from run_folders import write_runs
+from sklar.report import write
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing()), reason=f"not installed: {missing()}"),
+]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    write(write_runs(folder), folder / "report.html", resamples=50)
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory):
+    with browser(tmp_path_factory.mktemp("profile") / "new") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_nothing_overflows_and_nothing_is_fetched(window: Browser, page, width, scheme):
+    window.requests()  # of the window's own first page
+    window.emulate(width, 800, scheme)
+    window.open(page)
+    assert window.evaluate("return document.documentElement.scrollWidth") <= width
+    assert window.evaluate("return matchMedia('(prefers-color-scheme: dark)').matches") is (scheme == "dark")
+    assert window.requests() == [page.as_uri()]
+
+
+def test_type_in_figures_can_be_read_on_a_phone(window: Browser, page):
+    window.emulate(360, 800, "light")
+    window.open(page)
+    sizes = window.evaluate(
+        "return [...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect().height)"
+    )
+    assert len(sizes) > 100
+    assert min(sizes) > 7
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_the_paper(window: Browser, page, scheme):
+    window.emulate(1280, 800, scheme)
+    window.open(page)
+    contrast = window.evaluate("""
+        const light = colour => {
+          const [r, g, b] = colour.match(/[\\d.]+/g).map(v => v / 255)
+            .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+          return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+        };
+        const paper = light(getComputedStyle(document.body).backgroundColor);
+        return [...document.querySelectorAll('p, td, th, li, figcaption, svg text')].map(e => {
+          const style = getComputedStyle(e);
+          const own = light(e.tagName == 'text' ? style.fill : style.color);
+          return (Math.max(own, paper) + 0.05) / (Math.min(own, paper) + 0.05);
+        });
+    """)
+    assert len(contrast) > 100
+    assert min(contrast) >= 4.5  # WCAG 2.1, level AA
