@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sklar.data.loading import Tokens
 from sklar.data.manifest import Statistics
 from sklar.data.schema import Schema
@@ -71,6 +73,16 @@ class Run:
         config = trained.model_copy(update={"encoders": without_weights(trained.encoders)})
         inputs = shapes(self.schema, self._tokenizers)
         return restore(lambda: create(inputs, config), self.path, self.config.training.ensemble)
+
+    def initial(self) -> FusionModel:
+        """The model, or the first of the ensemble, with the weights that its training began from.
+
+        Raises:
+            UserError: The run is a reference model, or began from weights that are not on this machine.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            return create(shapes(self.schema, self._tokenizers), model_config(self.config))
 
     @cached_property
     def schema(self) -> Schema:
