@@ -1,0 +1,31 @@
+"""Lines over a handful of values, side by side."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from sklar.report.figures import STYLE, looks, svg
+
+Line = Mapping[int, float]
+"""Values at whole numbers."""
+
+
+def panels(content: Mapping[str, Mapping[str, Line]], over: str, name: str) -> str:
+    """A panel for each title, with a marked line for each label, as SVG text.
+
+    Args:
+        content: Title to label to line; at most six labels, the same in every panel.
+        over: What the lines run over.
+        name: What the ids of the figure begin with.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.2 * len(content), 2.6))
+        grid = figure.subplots(1, len(content), squeeze=False)[0]
+        for axes, (title, lines) in zip(grid, content.items(), strict=True):
+            # as many looks as there are colours
+            for style, (label, line) in zip(looks(), lines.items(), strict=False):
+                axes.plot(list(line), list(line.values()), marker="o", label=label, **style)
+            axes.set(title=title, xlabel=over, xticks=sorted({x for line in lines.values() for x in line}))
+        grid[-1].legend()
+        return svg(figure, name)
