@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 
 from sklar._version import __version__
-from sklar.cli import demo, doctor, evaluate, predict, prepare, simulate, train, tune, validate, weights
+from sklar.cli import (
+    demo,
+    doctor,
+    evaluate,
+    predict,
+    prepare,
+    reproduce,
+    simulate,
+    train,
+    tune,
+    validate,
+    weights,
+)
 from sklar.cli.output import show
 from sklar.errors import SklarError
 
@@ -35,6 +47,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(evaluate.compare)
 app.command("card")(evaluate.card)
 app.command("report")(evaluate.write_report)
+app.command("reproduce")(reproduce.reproduce)
 app.command("predict")(predict.predict)
 app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor.doctor)
