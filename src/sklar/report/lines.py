@@ -5,19 +5,20 @@ from collections.abc import Mapping
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from sklar.report.figures import STYLE, looks, svg
+from sklar.report.figures.style import STYLE, looks, svg
 
 Line = Mapping[int, float]
 """Values at whole numbers."""
 
 
-def panels(content: Mapping[str, Mapping[str, Line]], over: str, name: str) -> str:
+def panels(content: Mapping[str, Mapping[str, Line]], over: str, name: str, text: str) -> str:
     """A panel for each title, with a marked line for each label, as SVG text.
 
     Args:
         content: Title to label to line; at most six labels, the same in every panel.
         over: What the lines run over.
         name: What the ids of the figure begin with.
+        text: What the figure says, for readers who do not see it.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.2 * len(content), 2.6))
@@ -28,4 +29,4 @@ def panels(content: Mapping[str, Mapping[str, Line]], over: str, name: str) -> s
                 axes.plot(list(line), list(line.values()), marker="o", label=label, **style)
             axes.set(title=title, xlabel=over, xticks=sorted({x for line in lines.values() for x in line}))
         grid[-1].legend()
-        return svg(figure, name)
+        return svg(figure, name, text)

@@ -87,7 +87,8 @@ class ByComponents(Experiment):
             }
             for metric, title in zip(METRICS, ("AUROC", "AUPR"), strict=True)
         }
-        return panels(content, "K", "components")
+        text = "AUROC and AUPR of CM² over the number of mixture components K, for each task and setting."
+        return panels(content, "K", "components", text)
 
     def _points(self, outcomes: Outcomes, matched: bool, task: str, metric: str) -> dict[int, float]:
         """K to the metric, of fits that have one."""

@@ -42,7 +42,6 @@ def write_all(
             write(out / f"{stem}.csv", _csv(records))
         for name, figure in shown.figures.items():
             standalone = figure.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-            standalone = standalone.replace("<svg", '<svg xmlns:xlink="http://www.w3.org/1999/xlink"', 1)
             write(out / f"{stem}-{name.lower()}.svg", standalone.encode())
     write(out / "fits.csv", _csv([_fit(one) for one in done]))
     page = out / "index.html"
