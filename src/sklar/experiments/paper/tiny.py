@@ -5,11 +5,11 @@ from pathlib import Path
 
 from sklar.data.store import PreparedData
 from sklar.experiments.paper.plan import CohortName
-from sklar.mimic import prepare
+from sklar.mimic import prepare, resolve
 from sklar.mimic.hospital import HospitalPlan, write_hospital
 
 STAYS = 1000
-"""Enough for five readmissions among the test rows that have all three modalities."""
+"""Enough for five events of each task among the test rows that have all three modalities."""
 
 IMAGE_SIZE = 32
 """Side of the pictures that models see, in pixels."""
@@ -24,11 +24,13 @@ def simulated(out: Path, stays: int = STAYS) -> Mapping[str, PreparedData]:
     """
     raw, images = out / "raw", out / "raw" / "mimic-cxr"
     write_hospital(raw, HospitalPlan(stays=stays, missing=0.3))
+    # the paper counts deaths among readmissions
+    rules = resolve("strict", ["readmission=cohort"])
     three: CohortName = "mimic-iii"
     four: CohortName = "mimic-iv"
     return {
-        three: prepare(three, raw / three, out / three, rules="strict", notes=True),
+        three: prepare(three, raw / three, out / three, rules=rules, notes=True),
         four: prepare(
-            four, raw / four, out / four, rules="strict", cxr=images, reports=images, image_size=IMAGE_SIZE
+            four, raw / four, out / four, rules=rules, cxr=images, reports=images, image_size=IMAGE_SIZE
         ),
     }
