@@ -51,8 +51,10 @@ def test_a_hidden_modality_is_as_one_that_was_never_there(rows: runs.MaskedRows)
 
 
 def test_the_functions_that_hide_modalities_take_a_run(rows: runs.MaskedRows) -> None:
-    curve = stress_curve("auroc", rows.predict, rows.y, rows.present, (0.0, 0.9), rows.groups, resamples=20)
-    assert curve.estimates[1].value < curve.estimates[0].value
+    curve = stress_curve(
+        "log_loss", rows.predict, rows.y, rows.present, (0.0, 0.9), rows.groups, resamples=20
+    )
+    assert curve.estimates[1].value > curve.estimates[0].value
     subsets, answers = coalitions(rows.predict, rows.present, base=float(rows.y.mean()))
     gained = answers[-1] - answers[0]
     np.testing.assert_allclose(shapley(subsets, answers).sum(0), gained, atol=1e-12)
