@@ -75,7 +75,8 @@ def test_a_step_of_two_processes_is_that_of_one_with_all_rows(
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-6, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
     moved, again = (json.loads((tmp_path / n / "history.json").read_text()) for n in ("one", "two"))
-    assert set(one) - set(moved["moved"]) <= {"alignment.cached"}
+    still = set(one) - set(moved["moved"])  # the weight of a single component is one, whatever its logit
+    assert {name for name in still if not name.endswith(".logits")} <= {"alignment.cached"}
     for name, value in moved["history"][0].items():
         if name.startswith(("train_", "valid_a", "ks_", "effective_rank_")):
             assert again["history"][0][name] == pytest.approx(value, rel=1e-6), name
