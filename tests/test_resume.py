@@ -274,9 +274,10 @@ class Dying(torch.utils.data.Dataset[Any]):
 def read_to_death(folder: Path) -> None:
     """Train on `Dying`, and say how that ended."""
     loader: DataLoader[Any] = DataLoader(Dying(), batch_sampler=EpochBatches(8, 4), num_workers=1)
+    valid = DataLoader([some_batch(SOME)], batch_size=None)  # type: ignore[arg-type]
     model = create(SHAPES, MedFuseConfig(encoders=TINY_ENCODERS))
     try:
-        fit(model, loader, [some_batch(SOME)], TrainingConfig(max_epochs=1), folder, 0)  # type: ignore[arg-type]
+        fit(model, loader, valid, TrainingConfig(max_epochs=1), folder, 0)
     except TrainingError as error:
         os.write(1, str(error).encode())
 
