@@ -12,7 +12,7 @@ import argparse
 import importlib.util
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -121,38 +121,48 @@ def statsmodels_log_density(copula: Copula) -> Callable[[np.ndarray], np.ndarray
 PEERS = {"pyvinecopulib": vine_log_density, "statsmodels": statsmodels_log_density}
 
 
-def compare_at_scale(points: int, repeats: int) -> list[str]:
-    """The table of ns per point; returns the limits that were missed."""
-    missed = []
-    print(f"{points:,} points, one thread, torch {torch.__version__}; ns per point")
-    print(f"{'family':<12}{'M':>2} {'dtype':<8}{'value':>8}{'+grads':>8}   peers: ns, ratios, largest gap")
+def cases(points: int) -> Iterator[tuple[str, Copula, torch.Tensor, torch.Tensor]]:
+    """Every family in two and three dimensions and both dtypes: its name, the copula, u, and log u."""
     for family in [name for name in FAMILIES if name != "independence"]:
         for dim in (2, 3):
             copula = member(family, dim)
             drawn = copula.sample((points,), torch.Generator().manual_seed(0)).double()
             for dtype in (torch.float64, torch.float32):
-                log_u = drawn.log().to(dtype)
-                value, step = (1e9 * t / points for t in time_ours(copula, log_u, repeats))
-                line = f"{family:<12}{dim:>2} {str(dtype)[6:]:<8}{value:8.1f}{step:8.1f}"
-                for peer, build in PEERS.items() if dtype == torch.float64 else ():
-                    function = build(copula) if dim == 2 or peer != "pyvinecopulib" else None
-                    if function is None:
-                        continue
-                    u = drawn.numpy()
-                    with np.errstate(all="ignore"):
-                        theirs = 1e9 * seconds(lambda f=function, u=u: f(u), max(2, repeats // 2)) / points
-                        known = function(u)
-                    inside = ((u > INSIDE) & (u < 1 - INSIDE)).all(-1) & np.isfinite(known)
-                    gap = np.abs(copula.log_density(log_u).numpy() - known)[inside].max()
-                    line += f"   {peer} {theirs:.0f}, {value / theirs:.2f}/{step / theirs:.2f}, {gap:.1e}"
-                    if peer == "pyvinecopulib" and family in AGAINST_VINE:
-                        pairs = zip((value, step), AGAINST_VINE[family], ("value", "gradients"), strict=True)
-                        missed += [
-                            f"{family} {what}: {ours / theirs:.2f} of pyvinecopulib > {limit}"
-                            for ours, limit, what in pairs
-                            if ours > limit * theirs
-                        ]
-                print(line, flush=True)
+                yield family, copula, drawn, drawn.log().to(dtype)
+
+
+def start(family: str, log_u: torch.Tensor) -> str:
+    """The first columns of a line."""
+    return f"{family:<12}{log_u.shape[-1]:>2} {str(log_u.dtype)[6:]:<8}"
+
+
+def compare_at_scale(points: int, repeats: int) -> list[str]:
+    """The table of ns per point; returns the limits that were missed."""
+    missed = []
+    print(f"{points:,} points, one thread, torch {torch.__version__}; ns per point")
+    print(f"{'family':<12}{'M':>2} {'dtype':<8}{'value':>8}{'+grads':>8}   peers: ns, ratios, largest gap")
+    for family, copula, drawn, log_u in cases(points):
+        value, step = (1e9 * t / points for t in time_ours(copula, log_u, repeats))
+        line = start(family, log_u) + f"{value:8.1f}{step:8.1f}"
+        for peer, build in PEERS.items() if log_u.dtype == torch.float64 else ():
+            function = build(copula) if copula.dim == 2 or peer != "pyvinecopulib" else None
+            if function is None:
+                continue
+            u = drawn.numpy()
+            with np.errstate(all="ignore"):
+                theirs = 1e9 * seconds(lambda f=function, u=u: f(u), max(2, repeats // 2)) / points
+                known = function(u)
+            inside = ((u > INSIDE) & (u < 1 - INSIDE)).all(-1) & np.isfinite(known)
+            gap = np.abs(copula.log_density(log_u).numpy() - known)[inside].max()
+            line += f"   {peer} {theirs:.0f}, {value / theirs:.2f}/{step / theirs:.2f}, {gap:.1e}"
+            if peer == "pyvinecopulib" and family in AGAINST_VINE:
+                pairs = zip((value, step), AGAINST_VINE[family], ("value", "gradients"), strict=True)
+                missed += [
+                    f"{family} {what}: {ours / theirs:.2f} of pyvinecopulib > {limit}"
+                    for ours, limit, what in pairs
+                    if ours > limit * theirs
+                ]
+        print(line, flush=True)
     return missed
 
 
@@ -190,23 +200,18 @@ def compare_devices(points: int, repeats: int, device: str) -> None:
     name = torch.cuda.get_device_name(device)
     print(f"{points:,} points, torch {torch.__version__}, {name}; ns per point (times one thread's speed)")
     print(f"{'family':<12}{'M':>2} {'dtype':<8}{'value':>18}{'+grads':>18}   largest gap")
-    for family in [name for name in FAMILIES if name != "independence"]:
-        for dim in (2, 3):
-            copula = member(family, dim)
-            drawn = copula.sample((points,), torch.Generator().manual_seed(0)).double()
-            for dtype in (torch.float64, torch.float32):
-                log_u = drawn.log().to(dtype)
-                there = time_ours(copula, log_u.to(device), repeats)
-                here = time_ours(copula, log_u, 1)
-                line = f"{family:<12}{dim:>2} {str(dtype)[6:]:<8}"
-                for fast, slow in zip(there, here, strict=True):
-                    line += f"{1e9 * fast / points:9.3f}" + f"({slow / fast:,.0f}x)".rjust(9)
-                raw = copula.to_raw(None).to(log_u)
-                value = [
-                    copula.from_raw(raw.to(where), dim, None).log_density(log_u.to(where)).cpu()
-                    for where in (device, "cpu")
-                ]
-                print(f"{line}   {float((value[0] - value[1]).abs().max()):.1e}", flush=True)
+    for family, copula, _, log_u in cases(points):
+        there = time_ours(copula, log_u.to(device), repeats)
+        here = time_ours(copula, log_u, 1)
+        line = start(family, log_u)
+        for fast, slow in zip(there, here, strict=True):
+            line += f"{1e9 * fast / points:9.3f}" + f"({slow / fast:,.0f}x)".rjust(9)
+        raw = copula.to_raw(None).to(log_u)
+        value = [
+            copula.from_raw(raw.to(where), copula.dim, None).log_density(log_u.to(where)).cpu()
+            for where in (device, "cpu")
+        ]
+        print(f"{line}   {float((value[0] - value[1]).abs().max()):.1e}", flush=True)
 
 
 def main() -> int:

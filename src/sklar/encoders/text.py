@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, BertConfig, BertModel, PreTrainedModel
 from transformers.models.auto import CONFIG_MAPPING
 
+from sklar.encoders.attention import configuration, heads_divide_hidden
 from sklar.encoders.base import Backbone, Feature, Place
 from sklar.encoders.pretrained import fill
 from sklar.errors import DataError, UserError
@@ -54,11 +55,7 @@ class BertTextConfig(_TextConfig):
     intermediate: int = Field(default=128, ge=1)
     vocabulary: int = Field(default=2000, ge=10)
 
-    @model_validator(mode="after")
-    def _heads_divide_hidden(self) -> "BertTextConfig":
-        if self.hidden % self.heads:
-            raise ValueError(f"hidden ({self.hidden}) must be a multiple of heads ({self.heads})")
-        return self
+    _check = model_validator(mode="after")(heads_divide_hidden)
 
 
 @final
@@ -177,12 +174,7 @@ def _scratch(tokens: int, padding: int, config: BertTextConfig) -> PreTrainedMod
     return BertModel(
         BertConfig(
             vocab_size=tokens,
-            hidden_size=config.hidden,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            intermediate_size=config.intermediate,
-            hidden_dropout_prob=config.dropout,
-            attention_probs_dropout_prob=config.dropout,
+            **configuration(config),
             max_position_embeddings=config.length,
             pad_token_id=padding,
             type_vocab_size=1,

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from sklar.encoders.attention import heads_divide_hidden
 from sklar.encoders.base import Backbone, Feature, Place
 from sklar.encoders.series import require_channels, summarise, summary_layer
 from sklar.types import Input, Series
@@ -29,11 +30,7 @@ class SeriesTransformerConfig(BaseModel):
     summaries: bool = True
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
-    @model_validator(mode="after")
-    def _heads_divide_hidden(self) -> "SeriesTransformerConfig":
-        if self.hidden % self.heads:
-            raise ValueError(f"hidden ({self.hidden}) must be a multiple of heads ({self.heads})")
-        return self
+    _check = model_validator(mode="after")(heads_divide_hidden)
 
 
 @final

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import ViTConfig, ViTModel
 
+from sklar.encoders.attention import SIZES, configuration, heads_divide_hidden
 from sklar.encoders.base import Backbone, Feature
 from sklar.encoders.pretrained import fill
 from sklar.errors import UserError
@@ -19,13 +20,7 @@ GROUPS = 4
 """Stages of blocks, as a residual network has: those of the twelve-layer network are three blocks each."""
 
 
-FIELDS = {
-    "hidden_size": "hidden",
-    "num_hidden_layers": "layers",
-    "num_attention_heads": "heads",
-    "intermediate_size": "intermediate",
-    "patch_size": "patch",
-}
+FIELDS = SIZES | {"patch_size": "patch"}
 """Fields of a configuration of transformers, and the settings that decide them."""
 
 
@@ -50,11 +45,7 @@ class ViTImageConfig(BaseModel):
     freeze: bool = False
     checkpointing: bool = False
 
-    @model_validator(mode="after")
-    def _heads_divide_hidden(self) -> "ViTImageConfig":
-        if self.hidden % self.heads:
-            raise ValueError(f"hidden ({self.hidden}) must be a multiple of heads ({self.heads})")
-        return self
+    _check = model_validator(mode="after")(heads_divide_hidden)
 
 
 @final
@@ -89,12 +80,7 @@ class ViTImage(Backbone):
                 num_channels=channels,
                 image_size=(height, width),
                 patch_size=config.patch,
-                hidden_size=config.hidden,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                intermediate_size=config.intermediate,
-                hidden_dropout_prob=config.dropout,
-                attention_probs_dropout_prob=config.dropout,
+                **configuration(config),
             ),
             add_pooling_layer=False,
         )
