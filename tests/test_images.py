@@ -202,8 +202,8 @@ def test_a_model_and_a_reference_learn_from_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "error"),
     [
-        ([b"no picture"], "row 0: the picture cannot be read"),
-        ([png(STORED[0, 0])[:60]], "row 0: the picture cannot be read"),
+        ([b"no picture"], r"row 0 \(id p0\): the picture cannot be read"),
+        ([png(STORED[0, 0])[:60]], r"row 0 \(id p0\): the picture cannot be read"),
         (["/nowhere/film.png"], "there is no file /nowhere/film.png"),
         ([1.5], "'image' is double; it holds paths"),
         (pa.array([[1, 2, 3]], pa.list_(pa.uint8())), "3 pixels, where 12 x 16 needs 192"),

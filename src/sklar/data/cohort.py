@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from sklar.data.manifest import Statistics
 from sklar.data.preprocess import Preprocessor, numbers
-from sklar.data.records import Clock, Content, read_documents, read_images, read_series
+from sklar.data.records import (
+    Clock,
+    Content,
+    OnLate,
+    read_documents,
+    read_images,
+    read_series,
+)
 from sklar.data.schema import Image, Schema, Tabular, Text, TimeSeries
 from sklar.data.source import DataSource
 from sklar.data.tables import (
@@ -124,6 +131,7 @@ def read_cohort(
     images: Mapping[str, Any] | None = None,
     *,
     labelled: bool = True,
+    on_late: OnLate = "drop",
 ) -> Cohort:
     """Check own tables against a schema and gather them per subject.
 
@@ -131,12 +139,13 @@ def read_cohort(
         schema: Names and units.
         subjects: One row per subject: id, label, group and time zero as the schema names them, and the
             columns of its tables. Arrow, pandas, polars or whatever exports Arrow.
-        series: Per time series a long table (id, time, variable, value); the id column is called as in
-            the subjects' table.
+        series: Per time series a long table (id, time, variable, value), or a binned one (id, grid); the
+            id column is called as in the subjects' table.
         texts: Per text a long table (id, text), optionally with time and position.
         images: Per image a table (id, image), optionally with time; ``image`` holds paths, the bytes of
             files, or pixels.
         labelled: Whether the label column must exist; new patients have none.
+        on_late: "drop" leaves out and counts what is later than the moment of prediction, "error" refuses.
 
     Raises:
         UserError: A table for a modality is missing, or there is one that the schema does not name.
@@ -157,9 +166,9 @@ def read_cohort(
     groups = ids
     if schema.group is not None:
         groups = as_names(column(people, schema.group, "subjects"), "subjects", schema.group)
-    clock = Clock()
+    clock = Clock(on_late=on_late)
     if schema.time_zero is not None:
-        clock = Clock(column(people, schema.time_zero, "subjects"), schema.time_zero)
+        clock = Clock(column(people, schema.time_zero, "subjects"), schema.time_zero, on_late)
     content: dict[str, Content] = {}
     for name, item in schema.modalities.items():
         if isinstance(item, TimeSeries):

@@ -15,7 +15,7 @@ from sklar.data.cohort import Cohort, read_cohort
 from sklar.data.folder import existing_folder, write_folder
 from sklar.data.manifest import FORMAT, Count, Manifest, Step
 from sklar.data.preprocess import fit_statistics
-from sklar.data.records import Content
+from sklar.data.records import Content, OnLate
 from sklar.data.schema import Schema
 from sklar.data.split import SPLITS, check_split, split_by_group
 from sklar.data.store import PreparedData
@@ -44,6 +44,7 @@ def write(
     rules: Mapping[str, Any] | None = None,
     notes: Sequence[str] = (),
     restricted: bool = False,
+    on_late: OnLate = "drop",
     progress: Progress | None = None,
 ) -> PreparedData:
     """Check own tables, split them by group, and write a prepared folder.
@@ -69,6 +70,7 @@ def write(
         rules: How the source was read, by name; kept in the manifest.
         notes: Sentences that reports print.
         restricted: True when the data may not leave the machine.
+        on_late: See `sklar.data.cohort.read_cohort`.
         progress: Called with a stage and the fraction done.
 
     Returns:
@@ -103,7 +105,7 @@ def write(
         return existing
 
     say("checking tables", 0.1)
-    cohort = read_cohort(schema, people, series, texts, images)
+    cohort = read_cohort(schema, people, series, texts, images, on_late=on_late)
     say("splitting", 0.6)
     parts = _split(cohort, split, fractions, seed)
     _check_training(cohort, parts == SPLITS[0])

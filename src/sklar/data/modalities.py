@@ -5,7 +5,14 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Unit = Literal["seconds", "minutes", "hours", "days"]
 
@@ -18,7 +25,30 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TimeSeries(Frozen):
+class Placed(Frozen):
+    """A modality that stands in one column of a table with one row per subject (`sklar.data.wide`).
+
+    What is not said is not written either: a data set that came as separate tables says nothing of columns.
+
+    Attributes:
+        column: The column that holds it; None is the one that is called like the modality.
+        time: Column of when it was taken, on the clock of the schema's time zero; None when there is none.
+    """
+
+    column: str | None = None
+    time: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_places(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = write(self)
+        return {key: value for key, value in content.items() if key not in PLACES or value is not None}
+
+
+PLACES = frozenset({"column", "time", "root"})
+"""Settings of a modality that say where it stands, and not what it is."""
+
+
+class TimeSeries(Placed):
     """Measurements over time, binned on a regular grid that ends at time zero.
 
     The grid covers the interval (-steps * step, 0]; bin t is open on the left and closed on the right, so
@@ -33,9 +63,12 @@ class TimeSeries(Frozen):
         log: Skewed variables, modelled as log(1 + x); negative values count as implausible.
         limits: Lowest and highest plausible raw value of a variable, both included. A value outside is
             treated as not measured, and counted in the manifest.
+        time: Column with the times of the rows of a matrix; records carry their own.
+        root: Folder that the paths in ``column`` start from.
     """
 
     kind: Literal["series"] = "series"
+    root: str | None = None
     variables: tuple[str, ...] = Field(min_length=1)
     steps: int = Field(ge=1)
     step: float = Field(gt=0, allow_inf_nan=False)
@@ -147,7 +180,7 @@ class Augmentation(Frozen):
         return self
 
 
-class Image(Frozen):
+class Image(Placed):
     """One picture, stored as bytes of one size, grey or in colour.
 
     A model sees the centre of it, as (pixels / 255 - mean) / sd.
@@ -161,9 +194,11 @@ class Image(Frozen):
         sd: Per channel, on the same scale.
         augmentation: Changes of training pictures.
         unit: Unit of picture times relative to time zero, where times are given.
+        root: Folder that the paths in ``column`` start from.
     """
 
     kind: Literal["image"] = "image"
+    root: str | None = None
     height: int = Field(ge=1)
     width: int = Field(ge=1)
     channels: Literal[1, 3] = 1
@@ -199,7 +234,7 @@ class Image(Frozen):
         return self.crop or (self.height, self.width)
 
 
-class Text(Frozen):
+class Text(Placed):
     """Written documents, as cleaned text; a model brings its own tokenizer.
 
     Attributes:

@@ -28,7 +28,11 @@ def read_picture(source: str | Path | bytes, spec: Image, where: str) -> NDArray
         DataError: The file is missing, is no picture, is cut off, or is far too large.
     """
     mode = "L" if spec.channels == 1 else "RGB"
-    picture = open_picture(source, mode, (spec.width, spec.height), where)
+    return covering(open_picture(source, mode, (spec.width, spec.height), where), spec)
+
+
+def covering(picture: Pillow.Image, spec: Image) -> NDArray[np.uint8]:
+    """(S, height, width) the centre of a picture, scaled so that it just covers the stored size."""
     scale = max(spec.width / picture.width, spec.height / picture.height)
     size = max(round(picture.width * scale), spec.width), max(round(picture.height * scale), spec.height)
     return centred(picture.resize(size, Pillow.Resampling.BILINEAR), spec.height, spec.width)

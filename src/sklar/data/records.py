@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,10 @@ FILES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.ty
 """Columns of paths, and of the bytes of files."""
 
 
+OnLate = Literal["drop", "error"]
+"""What becomes of records after the moment of prediction: left out and counted, or refused."""
+
+
 @dataclass(frozen=True)
 class Clock:
     """Moment of prediction of each subject, or none when record times are already relative to it.
@@ -24,10 +29,12 @@ class Clock:
     Attributes:
         zero: (N,) numbers or timestamps, or None.
         name: Column that it came from.
+        on_late: What becomes of records after it.
     """
 
     zero: pa.Array | None = None
     name: str = ""
+    on_late: OnLate = "drop"
 
 
 @dataclass(frozen=True)
@@ -51,16 +58,21 @@ class Content:
 def read_series(
     spec: TimeSeries, table: pa.Table, where: str, id_column: str, ids: pa.Array, clock: Clock
 ) -> Content:
-    """Bin a long table (id, time, variable, value) on the grid of ``spec``.
+    """Bin a long table (id, time, variable, value) on the grid of ``spec``, or take one that is binned.
 
-    Records after time zero, before the grid, without a finite value or outside the plausible limits are
-    left out and counted.
+    A binned table is (id, grid): lists of T * V numbers, all variables of the first bin first. Records
+    after time zero, before the grid, without a finite value or outside the plausible limits are left out
+    and counted.
 
     Raises:
-        DataError: A column is missing, an id or variable is unknown, or a time is not finite.
+        DataError: A column is missing, an id or variable is unknown, a time is not finite, or is late and
+            the clock refuses that.
     """
+    if "grid" in table.column_names:
+        return _read_grid(spec, table, where, id_column, ids)
     owner = _owners(table, where, id_column, ids)
-    time = _relative_time(table, where, owner, clock, spec.unit)
+    time = relative_time(table, where, owner, clock, spec.unit)
+    refuse_late(time > 0, time, owner, where, spec.unit, id_column, ids, clock)
     variable = _variables(table, where, spec)
     value = as_numbers(column(table, "value", where), where, "value")
 
@@ -104,13 +116,14 @@ def read_documents(
     text = column(table, "text", where).cast(pa.string())
     blank = ~_true(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(text)), 0))
     timed = "time" in table.column_names
-    time = _relative_time(table, where, owner, clock, spec.unit) if timed else np.zeros(len(owner))
+    time = relative_time(table, where, owner, clock, spec.unit) if timed else np.zeros(len(owner))
     placed = "position" in table.column_names
     place = (
         as_numbers(column(table, "position", where), where, "position") if placed else np.zeros(len(owner))
     )
 
     after = ~blank & (time > 0)
+    refuse_late(after, time, owner, where, spec.unit, id_column, ids, clock)
     candidates = np.flatnonzero(~blank & ~after)
     order = candidates[np.lexsort((place[candidates], time[candidates], owner[candidates]))]
     rows, start, count = np.unique(owner[order], return_index=True, return_counts=True)
@@ -149,13 +162,16 @@ def read_images(
     owner = _owners(table, where, id_column, ids)
     image = column(table, "image", where)
     timed = "time" in table.column_names
-    time = _relative_time(table, where, owner, clock, spec.unit) if timed else np.zeros(len(owner))
+    time = relative_time(table, where, owner, clock, spec.unit) if timed else np.zeros(len(owner))
     known = image.is_valid().to_numpy(zero_copy_only=False)
+    refuse_late(known & (time > 0), time, owner, where, spec.unit, id_column, ids, clock)
     candidates = np.flatnonzero(known & (time <= 0))
     order = candidates[np.lexsort((candidates, time[candidates], owner[candidates]))]
     rows, later = np.unique(owner[order][::-1], return_index=True)
     chosen = order[len(order) - 1 - later]
-    stored = _pictures(image.take(pa.array(chosen)), spec, [f"{where}, row {row}" for row in chosen])
+    names = ids.take(pa.array(owner[chosen])).to_pylist()
+    called = [f"{where}, row {row} ({id_column} {own})" for row, own in zip(chosen, names, strict=True)]
+    stored = _pictures(image.take(pa.array(chosen)), spec, called)
     counts: dict[str, int | Mapping[str, int]] = {
         "records": len(owner),
         "after_time_zero": int((known & (time > 0)).sum()),
@@ -223,10 +239,14 @@ def _variables(table: pa.Table, where: str, spec: TimeSeries) -> NDArray[np.int6
     return code
 
 
-def _relative_time(
+def relative_time(
     table: pa.Table, where: str, owner: NDArray[np.int64], clock: Clock, unit: str
 ) -> NDArray[np.float64]:
-    """(R,) record times minus the owner's time zero, in ``unit``."""
+    """(R,) record times minus the owner's time zero, in ``unit``.
+
+    Raises:
+        DataError: A time is not finite, or not of the kind of time zero.
+    """
     stamps = column(table, "time", where)
     temporal = pa.types.is_temporal(stamps.type)
     if clock.zero is None:
@@ -259,6 +279,67 @@ def _relative_time(
             "relative to time zero. Fill the time (and time zero), or drop those rows"
         )
     return time
+
+
+def refuse_late(
+    late: NDArray[np.bool_],
+    time: NDArray[np.float64],
+    owner: NDArray[np.int64],
+    where: str,
+    unit: str,
+    id_column: str,
+    ids: pa.Array,
+    clock: Clock,
+) -> None:
+    """Nothing if no record is ``late`` (R,) or late ones are dropped.
+
+    Raises:
+        DataError: The clock refuses records after the moment of prediction, and there are some.
+    """
+    if clock.on_late == "drop" or not late.any():
+        return
+    row = first(late)
+    raise DataError(
+        f"{where}: {int(late.sum())} of {len(late)} are later than the moment of prediction"
+        f"{f' ({clock.name})' if clock.name else ''}, first {id_column} {ids[int(owner[row])].as_py()!r}, "
+        f'+{time[row]:.6g} {unit}: they would leak the future. Mend the times, or pass on_late="drop" to '
+        "leave them out, and have them counted"
+    )
+
+
+def _read_grid(spec: TimeSeries, table: pa.Table, where: str, id_column: str, ids: pa.Array) -> Content:
+    """A binned table (id, grid); implausible cells are left out and counted."""
+    owner = _owners(table, where, id_column, ids)
+    grid, shape = column(table, "grid", where), (spec.steps, len(spec.variables))
+    length = pc.fill_null(pc.list_value_length(grid), 0).to_numpy(zero_copy_only=False)
+    if (bad := length != np.prod(shape)).any():
+        row = first(bad)
+        raise DataError(
+            f"{where}: the grid in row {row} has {length[row]} numbers ({int(bad.sum())} rows); the schema "
+            f"has {shape[0]} bins of {shape[1]} variables. Bin with the same schema"
+        )
+    values = as_numbers(pc.list_flatten(grid), where, "grid").reshape(-1, *shape)
+    low, high = spec.bounds.T
+    finite = np.isfinite(values)
+    implausible = finite & ((values < low) | (values > high))
+    used = finite & ~implausible
+    order = np.argsort(owner, kind="stable")
+    order = order[used.any((1, 2))[order]]
+    out = implausible.sum((0, 1))
+    counts: dict[str, int | Mapping[str, int]] = {
+        "records": int(finite.sum()),
+        "after_time_zero": 0,  # by construction
+        "before_the_grid": 0,
+        "without_value": 0,
+        "implausible": {name: int(n) for name, n in zip(spec.variables, out, strict=True) if n},
+        "used": int(used.sum()),
+    }
+    rows = owner[order]
+    if (again := rows[1:] == rows[:-1]).any():
+        raise DataError(
+            f"{where}: {id_column} {ids[int(rows[first(again)])].as_py()!r} has two grids; keep one"
+        )
+    return Content(rows, np.where(used, values, np.nan)[order].astype(np.float32), counts)
 
 
 def _zoned(stamps: pa.Array) -> bool:

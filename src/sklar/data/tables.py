@@ -1,6 +1,6 @@
 """Reading columns of Arrow tables, with errors that name table, column, row and value."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,19 +12,65 @@ from sklar.errors import DataError, UserError
 
 
 def as_table(frame: Any, name: str) -> pa.Table:
-    """An Arrow table from Arrow itself or anything that exports an Arrow stream (pandas, polars, DuckDB).
+    """An Arrow table from Arrow itself, or from what exports or holds one.
+
+    Args:
+        frame: A pyarrow table or record batch; anything that exports an Arrow stream (pandas, polars,
+            DuckDB); a Hugging Face dataset; or a mapping of column names to lists or arrays, of which those
+            with more than one axis become nested lists.
+        name: How errors call it.
 
     Raises:
-        UserError: The object is neither.
+        UserError: It is none of these.
+        DataError: A column holds what Arrow has no type for.
     """
-    if isinstance(frame, pa.Table):
-        return frame
-    if hasattr(frame, "__arrow_c_stream__"):
-        return pa.table(frame)
+    try:
+        if isinstance(frame, pa.Table):
+            return frame
+        if isinstance(frame, pa.RecordBatch):
+            return pa.Table.from_batches([frame])
+        if isinstance(frame, Mapping):
+            return pa.table({str(key): _nested(values) for key, values in frame.items()})
+        if hasattr(frame, "__arrow_c_stream__"):
+            return _without_views(pa.table(frame))
+        if hasattr(frame, "with_format"):  # a Hugging Face dataset; a slice follows its selected rows
+            return as_table(frame.with_format("arrow")[:], name)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise DataError(
+            f"{name}: {error}. Columns hold numbers, texts, bytes, times, or nested lists of them; of an "
+            "array with several axes, array.tolist() makes such lists"
+        ) from None
     raise UserError(
-        f"{name}: cannot read a {type(frame).__name__}; pass a pyarrow Table, or a data frame that exports "
-        "Arrow (pandas >= 2.2, polars, DuckDB)"
+        f"{name}: cannot read a {type(frame).__name__}; pass a pyarrow Table, a data frame that exports "
+        "Arrow (pandas >= 2.2, polars, DuckDB), a Hugging Face dataset, or a mapping of columns"
     )
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """Texts and bytes as they were before Arrow had views (polars writes them), which few functions know."""
+    if "_view" not in str(table.schema):
+        return table
+    return table.cast(pa.schema([(field.name, _viewless(field.type)) for field in table.schema]))
+
+
+def _viewless(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _viewless(field.type)) for field in kind])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        own = _viewless(kind.value_type)
+        return pa.list_(own) if pa.types.is_list(kind) else pa.large_list(own)
+    ordinary = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}
+    return ordinary.get(str(kind), kind)
+
+
+def _nested(values: Any) -> Any:
+    """Lists in lists of an array with several axes; anything else as it is."""
+    if not isinstance(values, np.ndarray) or values.ndim < 2:
+        return values
+    flat: pa.Array = pa.array(values.ravel())
+    for size in values.shape[:0:-1]:
+        flat = pa.FixedSizeListArray.from_arrays(flat, int(size))
+    return flat
 
 
 def column(table: pa.Table, name: str, where: str) -> pa.Array:
