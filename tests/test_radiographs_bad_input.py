@@ -1,5 +1,7 @@
 """What preparation says of broken radiographs and their table: which file, column or row, what to do."""
 
+import csv
+import gzip
 import shutil
 from pathlib import Path
 
@@ -174,11 +176,23 @@ def test_two_versions_in_one_folder_are_refused(cxr):
 
 
 def test_a_plain_table_is_preferred_to_a_compressed_one(cxr):
-    import gzip
-
     (cxr / METADATA.removesuffix(".gz")).write_bytes(gzip.decompress((cxr / METADATA).read_bytes()))
     (cxr / METADATA).write_bytes(b"broken")
     assert len(read(cxr).rows) == 4
+
+
+def test_a_quoted_table_is_read_as_a_plain_one(cxr):
+    wanted = read(cxr).rows.tolist()
+    rows = csv.reader(gzip.decompress((cxr / METADATA).read_bytes()).decode().splitlines())
+    with gzip.open(cxr / METADATA, "wt", newline="") as stream:
+        csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\r\n").writerows(rows)
+    assert read(cxr).rows.tolist() == wanted
+
+
+def test_a_column_that_is_there_twice_is_named(cxr):
+    text = gzip.decompress((cxr / METADATA).read_bytes()).decode()
+    (cxr / METADATA).write_bytes(gzip.compress(text.replace("Rows", "study_id", 1).encode()))
+    fails(cxr, METADATA, "'study_id' is in the header twice")
 
 
 def test_pictures_of_other_patients_are_refused(tmp_path):

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from sklar.errors import DataError
 from sklar.mimic.engines import Engine, embedded_failure, first_line, local_duckdb
+from sklar.mimic.header import read_header
 from sklar.mimic.layout import Layout, find_tables
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class DuckDB(Engine):
             ) from None
 
     def _csv(self, path: Path) -> "ir.Table":
-        names = _header(path)
+        names = read_header(path)
         return self.connection.read_csv(
             str(path),
             columns=dict.fromkeys(names, "VARCHAR"),
@@ -172,19 +173,6 @@ class DuckDB(Engine):
                     "or leave it out; finished tables are kept"
                 )
         return None
-
-
-def _header(path: Path) -> list[str]:
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open("rt") as stream:
-            names = next(csv.reader(stream), [])
-    except (EOFError, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Copy or download the file again") from None
-    if not names:
-        raise DataError(f"{path}: the file is empty. Copy or download it again")
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise DataError(f"{path}: column {repeated[0]!r} is in the header twice; keep one")
-    return names
 
 
 def _truncated(path: Path) -> str | None:

@@ -1,6 +1,5 @@
 """Chest radiographs: which picture belongs to which stay."""
 
-import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from sklar.errors import DataError
+from sklar.mimic.header import read_header
 from sklar.mimic.rules import Rules
 from sklar.mimic.tables import PATTERNS
 from sklar.mimic.variables import WINDOW_SECONDS
@@ -130,7 +130,7 @@ def check_header(path: Path, columns: Sequence[str] = COLUMNS) -> list[str]:
     Raises:
         DataError: A column is missing, or the file is damaged.
     """
-    names = _header(path)
+    names = read_header(path)
     lower = [name.lower() for name in names]
     if missing := [name for name in columns if name not in lower]:
         raise DataError(
@@ -154,14 +154,6 @@ def _read(path: Path, columns: Sequence[str] = COLUMNS) -> pa.Table:
     if not table.num_rows:
         raise DataError(f"{path}: the table has no rows. Copy or download the file again")
     return table.rename_columns(list(columns)).combine_chunks()
-
-
-def _header(path: Path) -> list[str]:
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open("rt") as stream:
-            return stream.readline().strip().split(",")
-    except (EOFError, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}). Copy or download the file again") from None
 
 
 def _numbers(
