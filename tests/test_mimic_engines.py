@@ -1,21 +1,17 @@
-"""The same rules where the tables live: PostgreSQL and Spark give the benchmark's bits, BigQuery compiles."""
+"""The same rules where the tables live: PostgreSQL and Spark give the benchmark's bits."""
 
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pytest
-import sqlglot
 
 import postgres_server
 from raw_mimic import Hospital
 from sklar import PreparedData
 from sklar.errors import DataError, UserError
-from sklar.mimic import COMPAT, STRICT, compiled, prepare
-from sklar.mimic.layout import layout_of
-from sklar.mimic.tables import TYPES
+from sklar.mimic import COMPAT, STRICT, prepare
 
 SOURCES = {"mimic-iii": "mimic3", "mimic-iv": "mimic4"}
 
@@ -153,43 +149,3 @@ def test_spark_names_the_file_that_it_cannot_read(spark, tmp_path):
         stream.write("1,101,50931\n")
     with pytest.raises(DataError, match=r"LABEVENTS.csv: Spark cannot read it"):
         prepare("mimic-iii", raw, tmp_path / "out", engine="spark", threads=2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rules", ["compat", "strict"])
-@pytest.mark.parametrize("source", SOURCES)
-def test_queries_for_bigquery_mean_what_those_for_duckdb_mean(golden, source, rules):
-    """Nothing here speaks to BigQuery: its queries are read as BigQuery's, translated, and run by DuckDB."""
-    connection = duckdb.connect()
-    connection.execute("create macro ieee_divide(a, b) as a / b")
-    for name, columns in layout_of(source).tables.items():
-        (file,) = [
-            p for p in (golden / SOURCES[source]).rglob("*.csv.gz") if p.name.lower() == f"{name}.csv.gz"
-        ]
-        sql = {"int64": "bigint", "string": "varchar", "timestamp": "timestamp", "float64": "double"}
-        typed = ", ".join(
-            f'cast("{columns.raw(own)}" as {sql[TYPES[kind]]}) as "{columns.raw(own)}"'
-            for own, kind in columns.kinds.items()
-        )
-        options = "all_varchar=true, header=true, quote='\"', escape='\"'"
-        connection.execute(f"create view {name} as select {typed} from read_csv('{file}', {options})")
-    here, there = compiled(source, rules, "duckdb"), compiled(source, rules, "bigquery")
-    for step, query in here.items():
-        (translated,) = sqlglot.transpile(there[step], read="bigquery", write="duckdb")
-        wanted = connection.execute(f"select * from ({query}) order by all").fetchall()
-        assert wanted
-        assert connection.execute(f"select * from ({translated}) order by all").fetchall() == wanted
-
-
-@pytest.mark.parametrize("dialect", ["bigquery", "databricks", "snowflake", "trino"])
-@pytest.mark.parametrize("source", SOURCES)
-def test_queries_of_other_dialects_can_be_parsed_and_try_no_cast(source, dialect):
-    for query in compiled(source, "strict", dialect, "project.dataset").values():
-        tree = sqlglot.parse_one(query, read=dialect)
-        assert not list(tree.find_all(sqlglot.exp.TryCast))
-        assert {str(table.db) for table in tree.find_all(sqlglot.exp.Table)} <= {"dataset", ""}
-
-
-def test_a_dialect_without_regular_expressions_is_refused():
-    with pytest.raises(UserError, match="choose one of bigquery"):
-        compiled("mimic-iii", dialect="mssql")

@@ -84,8 +84,13 @@ def test_a_parquet_copy_gives_the_same_bits(golden, tmp_path):
 
     for path in (golden / "mimic3").glob("*.csv.gz"):
         options = pc.ParseOptions(newlines_in_values=True)
-        name = path.name.replace(".csv.gz", ".parquet").lower()
-        pq.write_table(pc.read_csv(path, parse_options=options), tmp_path / name)
+        place = tmp_path / path.name.replace(".csv.gz", ".parquet").lower()
+        table = pc.read_csv(path, parse_options=options)
+        if place.name.startswith("chartevents"):  # as databases export a large one
+            place.mkdir()
+            pq.write_table(table.slice(0, 1000), place / "part-0.parquet")
+            table, place = table.slice(1000), place / "part-1.parquet"
+        pq.write_table(table, place)
     _, values, _ = prepare("mimic-iii", tmp_path, tmp_path / "out").series("ehr", False)
     with np.load(golden / "expected_mimic3.npz") as expected:
         np.testing.assert_array_equal(values, expected["x"])

@@ -47,13 +47,13 @@ def measurements(table: ir.Table, cohort: ir.Table, name: str, layout: Layout, r
 
 
 def subjects_with_text(
-    table: ir.Table, cohort: ir.Table, subjects: Sequence[int], name: str, layout: Layout, rules: Rules
+    table: ir.Table, cohort: ir.Table, subjects: Sequence[int] | None, name: str, layout: Layout, rules: Rules
 ) -> ir.Table:
-    """Which of the subjects have a value that is no number, in any item of an event table.
+    """Which of the subjects (None: of all) have a value that is no number, in any item of an event table.
 
     The benchmark's ties depend on it: pandas reads a subject's values as numbers when all of them are.
     """
-    rows = table.filter(among(table.subject_id, subjects))
+    rows = table if subjects is None else table.filter(among(table.subject_id, subjects))
     rows = rows.filter(given(rows.value, rules) & ~true(rows.value.re_search(PANDAS_NUMBER)))
     columns = [key for key in ("subject_id", "hadm_id", "stay_id") if key in rows.columns]
     rows = typed(rows, layout.tables[name], columns)

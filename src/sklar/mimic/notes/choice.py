@@ -21,6 +21,9 @@ DOCUMENTS = 5
 
 HOUR = 3600
 
+AFTER = 49 * HOUR - 1
+"""The last whole second less than 49 hours after the first event, under the published window."""
+
 SEED = 42
 """Of the published sample of a third."""
 
@@ -61,8 +64,7 @@ def last_seconds(firsts: list[pa.Table], stays: NDArray[np.int64], rules: Rules)
         found, second = table["stay_id"].to_numpy(), table["second"].to_numpy()
         own = np.isin(found, stays)
         np.minimum.at(first, np.searchsorted(stays, found[own]), second[own])
-    # less than 49 hours after it, in whole seconds
-    return np.where(first == np.iinfo(np.int64).max, -1, first + 49 * HOUR - 1)
+    return np.where(first == np.iinfo(np.int64).max, -1, first + AFTER)
 
 
 def candidates(table: ir.Table, windows: ir.Table, layout: Layout, rules: Rules) -> ir.Table:
