@@ -311,7 +311,7 @@ def test_without_a_gradient_imputed_latents_are_constants() -> None:
         ({"draws": 0}, "draws must be at least 1, got 0"),
         (
             {"gradient": "stratified"},
-            "gradient of conditional must be one of none, pathwise; got",
+            "gradient of conditional must be one of none, pathwise, total; got",
         ),
         ({"method": "zero", "gradient": "pathwise"}, "gradient of zero must be one of none"),
     ],

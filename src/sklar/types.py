@@ -6,16 +6,13 @@ whatever the collate function put there. Nothing downstream may depend on it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
-
-TaskName = Literal["binary", "multilabel", "multiclass"]
-"""What a target is: one event; several that may occur together; one of several classes."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +85,15 @@ class Documents(_Rows):
         attention: (B, N, L) true where a token exists.
         valid: (B, N) true where a document exists.
         times: (B, N) time of each document relative to the prediction time, in the schema's unit.
+        strength: (B, N, L) how far each token's vector has gone from that of padding (0) to its own (1), on a
+            straight line; None is 1 everywhere.
     """
 
     ids: Int[Tensor, "b n l"]
     attention: Bool[Tensor, "b n l"]
     valid: Bool[Tensor, "b n"]
     times: Float[Tensor, "b n"] | None = None
+    strength: Float[Tensor, "b n l"] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,14 @@ class Table(_Rows):
         numeric: (B, P) standardised; gaps hold zero.
         observed: (B, P) true where the number is known.
         categories: (B, Q) level codes from 1; zero is a gap.
+        strength: (B, Q) how far each category's vector has gone from that of a gap (0) to its level's (1), on
+            a straight line; None is 1 everywhere.
     """
 
     numeric: Float[Tensor, "b p"]
     observed: Bool[Tensor, "b p"]
     categories: Int[Tensor, "b q"]
+    strength: Float[Tensor, "b q"] | None = None
 
 
 Input = Series | Image | Documents | Table
@@ -127,7 +130,7 @@ class Batch:
     Attributes:
         inputs: One container per modality, in the order of the modalities.
         present: (B, M) true where the modality was observed.
-        target: (B,) 0 or 1, or the class from 0; (B, K) 0 or 1 of K labels. NaN is unknown.
+        target: (B,) or (B, K); NaN marks a row without a label.
         ids: (B,) positions of the rows in the prepared index.
         groups: (B,) codes of the group (patient, matched set) that a row belongs to.
         weight: (B,) sampling weights for the task loss and the metrics.

@@ -32,11 +32,11 @@ QUARTILES = 1.3489795003921634
 MEAN_POINTS = 32
 """Points over which a conditional mean is averaged."""
 
-Gradient = Literal["none", "pathwise", "stratified"]
+Gradient = Literal["none", "pathwise", "total", "stratified"]
 
 GRADIENTS: dict[str, tuple[Gradient, ...]] = {
-    "conditional": ("none", "pathwise"),
-    "mean": ("none", "pathwise"),
+    "conditional": ("none", "pathwise", "total"),
+    "mean": ("none", "pathwise", "total"),
     "unconditional": ("none", "pathwise", "stratified"),
 }
 """Gradients that a method offers; the others have only "none"."""
@@ -51,8 +51,9 @@ class Request:
         present: (B, M) which of them are there.
         noise: S draws of noise.
         gradient: "none": imputed latents are constants. "pathwise": they carry the exact gradient in the
-            mixtures, the copula and the observed latents. "stratified" (unconditional): one draw from every
-            component, weighted by the component's probability, whose gradient includes the weights.
+            mixtures, the copula and the observed latents. "total": their centre and spread carry it too, so
+            that a prediction's derivative in its inputs is complete. "stratified" (unconditional): one draw
+            from every component, weighted by the component's probability; its gradient includes the weights.
         tokens: (M, d) what "learned" puts.
     """
 
@@ -98,7 +99,7 @@ def conditional(joint: "CopulaAlignment", request: Request) -> Imputed:
         half = torch.full_like(log_w[:1], -math.log(2))
         uniforms.append((torch.cat([log_w, half]), torch.cat([log_w_sf, half])))
     drawn, spread = _through_the_copula(joint, request, absent, uniforms)
-    middle = [own[-1].detach() for own in drawn]
+    middle = [own[-1] if request.gradient == "total" else own[-1].detach() for own in drawn]
     return _complete(request, absent, [own[:-1] for own in drawn], middle, spread)
 
 
@@ -208,7 +209,9 @@ def _complete(
         blank = torch.zeros_like(z, requires_grad=False)
         centres[name] = blank.index_copy(0, rows, middle[index])
         loose = torch.ones_like(middle[index]) if spread is None else spread[index]
-        spreads[name] = blank.index_copy(0, rows, loose.detach())
+        if request.gradient != "total":
+            loose = loose.detach()
+        spreads[name] = blank.index_copy(0, rows, loose)
     return Imputed(latents, centres, spreads, torch.ones_like(request.present), weight)
 
 
@@ -216,7 +219,7 @@ def _through_the_copula(
     joint: "CopulaAlignment", request: Request, absent: Mapping[str, Tensor], uniforms: list[Pair]
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Latents (S, n, d) of conditional quantiles of (S, n, d) uniforms, and their spread (n, d)."""
-    with torch.set_grad_enabled(torch.is_grad_enabled() and request.gradient == "pathwise"):
+    with torch.set_grad_enabled(torch.is_grad_enabled() and request.gradient in ("pathwise", "total")):
         spread = _condition(joint, request, absent, uniforms)
         mixtures = _mixtures(joint, request, absent)
         if not torch.is_grad_enabled():
@@ -244,11 +247,11 @@ def _condition(
             pair = copula.conditional_quantile(log_w[:, at], column, drawn, log_w_sf[:, at])
             log_w[:, at], log_w_sf[:, at] = pair
             drawn[column] = pair
-            spread[column][at] = _spread(copula, column, given)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and request.gradient == "total"):
+                spread[column][at] = _spread(copula, column, given)
     return spread
 
 
-@torch.no_grad()
 def _spread(copula: Copula, column: int, given: Mapping[int, Pair]) -> Tensor:
     """(n, d) distance of the conditional quartiles on the scale of normal scores."""
     log_w = next(iter(given.values()))[0].new_tensor([0.25, 0.75]).log()

@@ -122,7 +122,10 @@ def summarise(series: Series) -> Float[Tensor, "b s v"]:
     some = count > 0
     at_least_one = count.clamp(min=1)  # empty variables are blanked below
     mean = (values * seen).sum(1) / at_least_one
-    deviation = (((values - mean.unsqueeze(1)) * seen).square().sum(1) / at_least_one).sqrt()
+    variance = ((values - mean.unsqueeze(1)) * seen).square().sum(1) / at_least_one
+    # the root has no slope at zero, where a single cell or equal ones put it
+    varies = variance > 0
+    deviation = torch.where(varies, torch.where(varies, variance, 1.0).sqrt(), 0.0)
     position = torch.arange(1, seen.shape[1] + 1, device=seen.device).view(1, -1, 1)
     last = (position * seen).argmax(1, keepdim=True)
     first = seen.to(torch.uint8).argmax(1, keepdim=True)

@@ -66,8 +66,15 @@ class Tabular(Backbone):
         basis = torch.relu(table.numeric.unsqueeze(-1) - self.knots)
         basis = basis.masked_fill(gap.unsqueeze(-1), 0.0).flatten(1)
         parts = [table.numeric.masked_fill(gap, 0.0), gap.to(basis.dtype), basis]
-        parts += [layer(table.categories[:, j]) for j, layer in enumerate(self.embeddings)]
+        parts += [self._level(layer, table, j) for j, layer in enumerate(self.embeddings)]
         return Feature(torch.cat(parts, 1).unsqueeze(1), None, rows, batch)
+
+    def _level(self, layer: nn.Module, table: Table, column: int) -> Float[Tensor, "n e"]:
+        own: Tensor = layer(table.categories[:, column])
+        if table.strength is None:
+            return own
+        gap = cast(nn.Embedding, layer).weight[0]
+        return torch.lerp(gap.expand_as(own), own, table.strength[:, column, None])
 
     def step(self, stage: int, feature: Feature) -> Feature:
         return Feature(self.stages[stage](feature.x), None, feature.rows, feature.batch)

@@ -114,6 +114,7 @@ class BertText(Backbone):
                 self.loaded = fill(self.bert, config.pretrained, "encoders.text", {}, **build)
         if config.checkpointing:
             _recompute(self.bert)
+        self.padding = padding
         self.mean_of_tokens = config.pooling == "mean"
         hidden = int(self.bert.config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
@@ -134,15 +135,18 @@ class BertText(Backbone):
             nothing = next(self.bert.parameters()).new_zeros(*valid.shape, self.widths[0])
             return Feature(nothing, valid, rows, batch)
         length = int(attention.sum(1).amax())  # longest document of the batch
+        if documents.strength is not None:
+            words = self._words(documents.ids[valid][:, :length], documents.strength[valid][:, :length])
+            mask = attention[:, :length]
+            states = self.bert(inputs_embeds=words, attention_mask=mask.long()).last_hidden_state
+            return Feature(_placed(self._vectors(states, mask), valid), valid, rows, batch)
         # lists of diagnoses repeat themselves: each distinct document is encoded once
         words = torch.cat([documents.ids[valid][:, :length], attention[:, :length].long()], 1)
         distinct, member = torch.unique(words, dim=0, return_inverse=True)
         mask = distinct[:, length:]
         states = self.bert(input_ids=distinct[:, :length], attention_mask=mask).last_hidden_state
         vectors = self._vectors(states, mask.bool())
-        x = vectors.new_zeros((*valid.shape, vectors.shape[-1]))
-        x[valid] = vectors[member]
-        return Feature(x, valid, rows, batch)
+        return Feature(_placed(vectors[member], valid), valid, rows, batch)
 
     def step(self, stage: int, feature: Feature) -> Feature:
         if stage == 0:
@@ -161,6 +165,13 @@ class BertText(Backbone):
     def pool(self, feature: Feature) -> Float[Tensor, "b out"]:
         return feature.scatter(feature.x.squeeze(1))
 
+    def _words(self, ids: Int[Tensor, "n l"], strength: Float[Tensor, "n l"]) -> Float[Tensor, "n l width"]:
+        """Word vectors on their way from that of padding."""
+        table = self.bert.get_input_embeddings()
+        own: Tensor = table(ids)
+        nothing: Tensor = table(torch.full_like(ids[:1, :1], self.padding))
+        return torch.lerp(nothing.expand_as(own), own, strength.unsqueeze(-1))
+
     def _vectors(
         self, states: Float[Tensor, "n l hidden"], there: Bool[Tensor, "n l"]
     ) -> Float[Tensor, "n hidden"]:
@@ -168,6 +179,13 @@ class BertText(Backbone):
             return states[:, 0]
         share = there.unsqueeze(-1).to(states.dtype)
         return (states * share).sum(1) / share.sum(1).clamp(min=1)  # a document has >= 1 token
+
+
+def _placed(vectors: Float[Tensor, "n width"], valid: Bool[Tensor, "b n"]) -> Float[Tensor, "b n width"]:
+    """The vectors of the documents that exist in their places, zeros in the others."""
+    x = vectors.new_zeros((*valid.shape, vectors.shape[-1]))
+    x[valid] = vectors
+    return x
 
 
 def _scratch(tokens: int, padding: int, config: BertTextConfig) -> PreTrainedModel:

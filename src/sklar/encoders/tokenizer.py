@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +125,17 @@ class WordPiece:
             _architecture_file(path).write_text(self.architecture, encoding="utf-8")
         content = json.loads(self._tokenizer.to_str())
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+
+    def pieces(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.str_]:
+        """The pieces of words that token ids stand for, in the shape of ``ids``."""
+        distinct, place = np.unique(ids, return_inverse=True)
+        texts = np.array([self._tokenizer.id_to_token(int(code)) or "" for code in distinct], dtype=np.str_)
+        return texts[place].reshape(ids.shape)
+
+    def is_special(self, ids: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Which token ids are of the tokenizer (padding, start, end), not of a text."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return np.isin(ids, [code for code, token in added.items() if token.special])
 
     def encode(self, documents: Sequence[Sequence[str]], length: int) -> Tokens:
         """Token ids of up to D documents per row, where D is the largest count; longer ones are cut.

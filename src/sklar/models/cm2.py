@@ -176,7 +176,10 @@ class CM2(FusionModel):
     def predict_draws(
         self, batch: Batch, draws: int = 1, generator: Generator | None = None
     ) -> Float[Tensor, "s b k"]:
-        """Probabilities of S imputations; rows with every modality are computed once and repeated."""
+        """Probabilities of S imputations; rows with every modality are computed once and repeated.
+
+        Where gradients are enabled, they are complete in the inputs, through what is imputed as well.
+        """
         z = self.latents(batch)
         with _full_precision(batch):
             return self._draw(z, batch, draws, generator)
@@ -192,7 +195,8 @@ class CM2(FusionModel):
             if not len(index):
                 continue
             present = batch.present[index]
-            imputed = self._impute({name: value[index] for name, value in z.items()}, present, own)
+            gradient: Gradient = "total" if self.config.imputation in ("conditional", "mean") else "none"
+            imputed = self._impute({name: value[index] for name, value in z.items()}, present, own, gradient)
             probability = self.probability(self.fuse(imputed, present))
             if out is None:
                 out = probability.new_empty(draws, len(batch), probability.shape[2])
