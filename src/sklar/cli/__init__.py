@@ -10,6 +10,7 @@ from sklar.cli import (
     demo,
     doctor,
     evaluate,
+    explain,
     predict,
     prepare,
     reproduce,
@@ -48,6 +49,7 @@ app.command("compare")(evaluate.compare)
 app.command("card")(evaluate.card)
 app.command("report")(evaluate.write_report)
 app.command("reproduce")(reproduce.reproduce)
+app.command("explain")(explain.explain)
 app.command("predict")(predict.predict)
 app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor.doctor)

@@ -1,6 +1,6 @@
 """A finished run, opened."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -71,8 +71,8 @@ class Run:
         trained = model_config(self.config)
         # the run holds all weights: those that training started from may be elsewhere by now
         config = trained.model_copy(update={"encoders": without_weights(trained.encoders)})
-        make = maker(self.schema, self._tokenizers, config)
-        return restore(make, self.path, self.config.training.ensemble)
+        inputs = shapes(self.schema, self.tokenizers)
+        return restore(lambda: create(inputs, config), self.path, self.config.training.ensemble)
 
     def initial(self) -> FusionModel:
         """The model, or the first of the ensemble, with the weights that its training began from.
@@ -82,7 +82,7 @@ class Run:
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            return maker(self.schema, self._tokenizers, model_config(self.config))()
+            return create(shapes(self.schema, self.tokenizers), model_config(self.config))
 
     @cached_property
     def schema(self) -> Schema:
@@ -90,7 +90,8 @@ class Run:
         return Schema.model_validate(self.data["schema"])
 
     @cached_property
-    def _tokenizers(self) -> dict[str, WordPiece]:
+    def tokenizers(self) -> dict[str, WordPiece]:
+        """Per text modality."""
         return {name: WordPiece.load(tokenizer_file(self.path, name)) for name in self.schema.texts}
 
     def predict(
@@ -135,7 +136,7 @@ class Run:
             )
         statistics: Statistics = self.data["statistics"]
         own = replace(data, manifest=replace(data.manifest, statistics=statistics))
-        return own, tokenise(own, self._tokenizers, model_config(self.config).encoders)
+        return own, tokenise(own, self.tokenizers, model_config(self.config).encoders)
 
     @cached_property
     def calibration(self) -> Calibration | None:
@@ -146,14 +147,6 @@ class Run:
     def predictions(self, split: str = "test") -> Predictions:
         """The stored predictions of a split."""
         return read_predictions(self.path / f"predictions_{split}.parquet")
-
-
-def maker(
-    schema: Schema, tokenizers: Mapping[str, WordPiece], config: ModelConfig
-) -> Callable[[], FusionModel]:
-    """Makes models for the modalities and the outcome of a schema, initialised from torch's global state."""
-    inputs = shapes(schema, tokenizers)
-    return lambda: create(inputs, config, len(schema.outputs), schema.task)
 
 
 def model_config(config: RunConfig) -> ModelConfig:
