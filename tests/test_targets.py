@@ -10,10 +10,11 @@ from torch.utils.data import DataLoader
 from batches import SHAPES, SOME, TINY, some_batch
 from sklar.errors import TrainingError
 from sklar.evaluation import auroc
-from sklar.models import TASKS, CM2Config, MedFuseConfig, TaskName, create
+from sklar.models import TASKS, CM2Config, MedFuseConfig, create
 from sklar.training.config import TrainingConfig
 from sklar.training.fit import fit
 from sklar.training.validation import judge
+from sklar.types import TaskName
 
 RNG = np.random.default_rng(0)
 Y = RNG.integers(0, 2, (60, 3)).astype(float)

@@ -6,13 +6,16 @@ whatever the collate function put there. Nothing downstream may depend on it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
+
+TaskName = Literal["binary", "multilabel", "multiclass"]
+"""What a target is: one event; several that may occur together; one of several classes."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ class Batch:
     Attributes:
         inputs: One container per modality, in the order of the modalities.
         present: (B, M) true where the modality was observed.
-        target: (B,) or (B, K); NaN marks a row without a label.
+        target: (B,) 0 or 1, or the class from 0; (B, K) 0 or 1 of K labels. NaN is unknown.
         ids: (B,) positions of the rows in the prepared index.
         groups: (B,) codes of the group (patient, matched set) that a row belongs to.
         weight: (B,) sampling weights for the task loss and the metrics.

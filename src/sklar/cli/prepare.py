@@ -1,5 +1,6 @@
 """`sklar prepare`."""
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 from sklar.cli.options import AsJson
 from sklar.cli.output import progress_bar, show, show_json, show_prepared
+from sklar.errors import UserError
 
 app = typer.Typer(help="Write a prepared data folder.", no_args_is_help=True)
 
@@ -23,6 +25,77 @@ def prepare_nafld(
 
     data = write(out, seed=seed, subsample=subsample)
     show_prepared(data, out, as_json)
+
+
+class Late(enum.StrEnum):
+    """What becomes of records after the moment of prediction."""
+
+    error = "error"
+    drop = "drop"
+
+
+class Undated(enum.StrEnum):
+    """What becomes of pictures and texts that nothing dates."""
+
+    error = "error"
+    accept = "accept"
+
+
+class MissingFile(enum.StrEnum):
+    """What a path without a file is."""
+
+    error = "error"
+    missing = "missing"
+
+
+@app.command("table")
+def prepare_table(
+    data: Annotated[Path, typer.Argument(help="A Parquet file with one row per subject.")],
+    schema: Annotated[Path, typer.Option(help="A YAML file that says what its columns are.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    long: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FILE", help="A modality's own table of records, Parquet."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Column that says train, valid or test; by default groups are drawn.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of a drawn split.")] = 0,
+    weight: Annotated[str | None, typer.Option(help="Column with sampling weights.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the data set, for reports; by default the file's.")
+    ] = None,
+    on_late: Annotated[
+        Late, typer.Option(help="Records after the moment of prediction: an error, or dropped and counted.")
+    ] = Late.error,
+    on_undated: Annotated[
+        Undated, typer.Option(help="Pictures and texts without a time, under a time zero.")
+    ] = Undated.error,
+    on_missing_file: Annotated[
+        MissingFile, typer.Option(help="Paths without a file: an error, or a missing modality.")
+    ] = MissingFile.error,
+    restricted: Annotated[
+        bool, typer.Option("--restricted/--open", help="Whether reports may show no row of these data.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Your own table: series as nested lists or files, images as paths or bytes, texts, columns."""
+    from sklar.data.schema_file import read_schema
+    from sklar.data.wide import write_wide
+
+    beside = {}
+    for own in long or ():
+        modality, separator, file = own.partition("=")
+        if not separator:
+            raise UserError(f"--long takes NAME=FILE, such as vitals=vitals.parquet; got {own!r}")
+        beside[modality] = Path(file)
+    with progress_bar() as progress:
+        done = write_wide(
+            out, read_schema(schema), data, long=beside, on_late=on_late.value,
+            on_undated=on_undated.value, on_missing_file=on_missing_file.value, split=split, seed=seed,
+            weight=weight, name=name or data.stem, restricted=restricted, progress=progress,
+        )  # fmt: skip
+    show_prepared(done, out, as_json)
 
 
 def prepare_mimic(

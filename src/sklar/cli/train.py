@@ -17,7 +17,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The run folder to make.")] = None,
     seed: Seed = 0,
     censoring: Weighting = Censoring.complete,
-    task: Annotated[str | None, typer.Option(help="The outcome, where the folder holds several.")] = None,
+    task: Annotated[str | None, typer.Option(help="Outcomes, where there are several: died,back.")] = None,
     modalities: Annotated[str | None, typer.Option(help="Some of them: ehr,cxr. By default all.")] = None,
     matched: Annotated[bool, typer.Option("--matched", help="Only rows that have all modalities.")] = False,
     preset: Annotated[
@@ -33,7 +33,9 @@ def train(
     """Train one model on a prepared folder; --print-config needs neither --data nor --out."""
     from sklar.training.config import resolve
 
-    view = {"task": task, "modalities": modalities and modalities.split(","), "matched": matched}
+    tasks = task and task.split(",")
+    outcome = tasks[0] if tasks and len(tasks) == 1 else tasks
+    view = {"task": outcome, "modalities": modalities and modalities.split(","), "matched": matched}
     weighting = {"censoring": censoring.value}
     config = resolve(model, settings or (), seed=seed, preset=preset, training=weighting, data=view)
     if print_config:

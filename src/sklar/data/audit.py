@@ -57,11 +57,17 @@ def _prevalence(data: PreparedData) -> list[Finding]:
     findings = []
     for task in data.tasks:
         labels = data.labels(task)
-        shares = []
-        for part in SPLITS:
-            own = [labels[name] for name in data.ids[data.rows(part)].tolist() if name in labels]
-            shares.append(f"{part} {sum(own):,} of {len(own):,}" + (f" ({np.mean(own):.1%})" if own else ""))
-        findings.append(Finding(f"prevalence of {task}", "note", ", ".join(shares)))
+        classes = data.schema.classes if task == data.schema.label else None
+        kinds = {task: 1}
+        if classes is not None:
+            kinds = {f"{task} = {own}": code for code, own in enumerate(classes)}
+        for kind, code in kinds.items():
+            shares = []
+            for part in SPLITS:
+                own = [labels[name] == code for name in data.ids[data.rows(part)].tolist() if name in labels]
+                rate = f" ({np.mean(own):.1%})" if own else ""
+                shares.append(f"{part} {sum(own):,} of {len(own):,}{rate}")
+            findings.append(Finding(f"prevalence of {kind}", "note", ", ".join(shares)))
     return findings
 
 

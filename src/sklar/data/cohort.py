@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sklar.data.manifest import Statistics
+from sklar.data.outcome import read_target, unknown
 from sklar.data.preprocess import Preprocessor, numbers
 from sklar.data.records import (
     Clock,
@@ -27,7 +28,6 @@ from sklar.data.schema import Image, Schema, Tabular, Text, TimeSeries
 from sklar.data.source import DataSource
 from sklar.data.tables import (
     as_names,
-    as_numbers,
     as_strings,
     as_table,
     as_text,
@@ -48,7 +48,7 @@ class Cohort:
         subjects: The subjects' table, N rows.
         ids: (N,) row names, strings.
         groups: (N,) group names, strings; the row names when the schema has no group.
-        target: (N,) 0 or 1, NaN where it is unknown.
+        target: (N,) 0 or 1, or the class from 0; (N, L) 0 or 1 of several labels; NaN where it is unknown.
         content: Per modality, in the order of the schema.
     """
 
@@ -97,7 +97,7 @@ class CohortData(DataSource):
 
     @property
     def target(self) -> NDArray[np.float64]:
-        """(N,) 0 or 1, NaN where it is unknown."""
+        """(N,) 0 or 1, or the class from 0; (N, L) of several labels; NaN where it is unknown."""
         return self.cohort.target
 
     @cached_property
@@ -179,7 +179,7 @@ def read_cohort(
             content[name] = read_images(item, pictures[name], f"image {name!r}", schema.id, ids, clock)
         elif isinstance(item, Text):
             content[name] = read_documents(item, writings[name], f"text {name!r}", schema.id, ids, clock)
-    target = _target(people, schema) if labelled else np.full(len(ids), np.nan)
+    target = read_target(people, schema) if labelled else unknown(schema, len(ids))
     return Cohort(schema, people, ids, groups, target, content)
 
 
@@ -210,19 +210,6 @@ def _unique_ids(people: pa.Table, schema: Schema) -> pa.Array:
             f"({int(again.sum())} repeated rows). Keep one row per {schema.id}"
         )
     return ids
-
-
-def _target(people: pa.Table, schema: Schema) -> NDArray[np.float64]:
-    labels = column(people, schema.label, "subjects")
-    target = as_numbers(labels, "subjects", schema.label)
-    if (bad := ~np.isnan(target) & (target != 0) & (target != 1)).any():
-        row = first(bad)
-        raise DataError(
-            f"subjects: label {schema.label!r} is {labels[row].as_py()!r} in row {row} ({int(bad.sum())} "
-            "rows); "
-            "a label is 0, 1 or null. Recode it"
-        )
-    return target
 
 
 def _read_table(spec: Tabular, people: pa.Table, where: str, ids: pa.Array, *, strict: bool) -> Content:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sklar.data.cohort import Cohort, read_cohort
 from sklar.data.folder import existing_folder, write_folder
-from sklar.data.manifest import FORMAT, Count, Manifest, Step
+from sklar.data.manifest import FORMAT, Manifest, Step
+from sklar.data.outcome import check_training, count, event_rate, index_columns
 from sklar.data.preprocess import fit_statistics
 from sklar.data.records import Content, OnLate
 from sklar.data.schema import Schema
@@ -123,8 +124,9 @@ def _describe(
 ) -> Manifest:
     """The manifest, but for the hashes of files that are not written yet."""
     training = parts == SPLITS[0]
-    counts = {"all": _count(cohort, np.ones(len(parts), dtype=bool))}
-    counts |= {part: _count(cohort, parts == part) for part in SPLITS}
+    empty = np.asarray((cohort.rows < 0).all(axis=1))
+    chosen = {"all": np.ones(len(parts), dtype=bool)} | {part: parts == part for part in SPLITS}
+    counts = {name: count(cohort.schema, cohort.target[own], empty[own]) for name, own in chosen.items()}
     steps = [Step(**step) for step in about["attrition"]]
     return Manifest(
         format=FORMAT,
@@ -137,7 +139,7 @@ def _describe(
         statistics=fit_statistics(
             cohort.schema, {key: _training_part(item, training) for key, item in cohort.content.items()}
         ),
-        risk={"complete_case": counts["all"].events / counts["all"].labelled} | about["risk"],
+        risk=event_rate(counts["all"]) | about["risk"],
         files={},
         configuration=configuration,
         hash="",
@@ -180,12 +182,7 @@ def _check_training(cohort: Cohort, training: NDArray[np.bool_]) -> None:
                 "the "
                 "schema, check its ids, times and limits, or change the split"
             )
-    if np.isnan(cohort.target[training]).all():
-        raise DataError(
-            f"label {cohort.schema.label!r} is null in all {int(training.sum())} training rows; at least "
-            "some "
-            "must have one"
-        )
+    check_training(cohort.schema, cohort.target[training])
 
 
 def _weights(cohort: Cohort, name: str | None) -> NDArray[np.float64]:
@@ -207,19 +204,13 @@ def _training_part(item: Content, training: NDArray[np.bool_]) -> NDArray[Any] |
     return item.values.filter(pa.array(chosen)) if isinstance(item.values, pa.Table) else item.values[chosen]
 
 
-def _count(cohort: Cohort, among: NDArray[np.bool_]) -> Count:
-    target = cohort.target[among]
-    empty = (cohort.rows[among] < 0).all(axis=1)
-    return Count(int(among.sum()), int((~np.isnan(target)).sum()), int((target == 1).sum()), int(empty.sum()))
-
-
 def _index(cohort: Cohort, parts: NDArray[np.str_], weights: NDArray[np.float64]) -> pa.Table:
     rows = cohort.rows
     columns: dict[str, Any] = {
         "id": cohort.ids,
         "group": cohort.groups,
         "split": pa.array(parts.astype(object), pa.string()),
-        "label": pa.array(cohort.target, from_pandas=True).cast(pa.int8()),
+        **index_columns(cohort.schema, cohort.target),
         "weight": pa.array(weights),
     }
     columns |= {f"present_{name}": pa.array(rows[:, m] >= 0) for m, name in enumerate(cohort.content)}

@@ -7,7 +7,13 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+)
 from pydantic.dataclasses import dataclass
 
 from sklar.data.schema import Schema
@@ -31,13 +37,40 @@ class File:
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Tally:
+    """Of one of several outputs: rows in which it is known, and those in which it happened."""
+
+    labelled: int
+    events: int
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Count:
-    """How many rows there are, how many have a label, and in how many of those it is 1."""
+    """How many rows there are, and what is known of their outcome.
+
+    Attributes:
+        subjects: Rows.
+        labelled: Rows with an outcome; of several labels, with any.
+        events: Rows in which it is 1; of several labels, any of them. None of classes.
+        without_modality: Rows that have no modality.
+        outputs: Per label or class its own; empty where there is one label.
+    """
 
     subjects: int
     labelled: int
-    events: int
+    events: int | None
     without_modality: int
+    outputs: dict[str, Tally] = field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = handler(self)
+        return content if self.outputs else {key: own for key, own in content.items() if key != "outputs"}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain types, as the manifest has them."""
+        content: dict[str, Any] = _COUNT.dump_python(self, mode="json")
+        return content
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -62,7 +95,8 @@ class Manifest:
         records: Per modality how many records were used, and left out for which reason.
         attrition: How the rows were chosen, in order.
         statistics: What the preprocessor needs; fitted on training rows only.
-        risk: "complete_case" is the event rate among labelled rows; a source may add "kaplan_meier".
+        risk: "complete_case" is the event rate among labelled rows, where there is one label; a source may
+            add "kaplan_meier".
         rules: How the source was read, by name.
         notes: Sentences that a report prints.
         restricted: True when the data may not leave the machine.
@@ -124,6 +158,7 @@ class Manifest:
 
 
 _ADAPTER: TypeAdapter[Manifest] = TypeAdapter(Manifest)
+_COUNT: TypeAdapter[Count] = TypeAdapter(Count)
 
 
 def file_hash(path: Path) -> str:

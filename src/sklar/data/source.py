@@ -41,7 +41,7 @@ class DataSource(ABC):
     @property
     @abstractmethod
     def target(self) -> NDArray[np.float64]:
-        """(N,) 0 or 1, NaN where it is unknown."""
+        """(N,) 0 or 1, or the class from 0; (N, L) 0 or 1 of several labels; NaN where it is unknown."""
 
     @property
     @abstractmethod

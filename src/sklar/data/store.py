@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sklar.data.manifest import Manifest, content_hash, file_hash
+from sklar.data.outcome import index_target, label_column
 from sklar.data.preprocess import Preprocessor
 from sklar.data.source import DataSource
 from sklar.data.split import SPLITS
@@ -30,7 +31,8 @@ class PreparedData(DataSource):
         manifest: What it holds and how it was made.
         index: Table of N rows: id, group, split, label (null where unknown), weight, and per modality
             ``present_<name>`` and ``row_<name>`` (position in the modality's array, -1 where absent).
-            Further outcomes are called ``label_<task>``, times of pictures ``time_<name>``.
+            Further outcomes are called ``label_<task>``, and so are all of a schema with several labels;
+            times of pictures ``time_<name>``. A class is its number, from 0, in the order of the schema.
     """
 
     path: Path
@@ -86,8 +88,8 @@ class PreparedData(DataSource):
 
     @cached_property
     def target(self) -> NDArray[np.float64]:
-        """(N,) 0 or 1, NaN where it is unknown."""
-        return np.asarray(self.index["label"].cast(pa.float64()).to_numpy(), dtype=np.float64)
+        """(N,) 0 or 1, or the class from 0; (N, L) 0 or 1 of several labels; NaN where it is unknown."""
+        return index_target(self.schema, self.index)
 
     @cached_property
     def weight(self) -> NDArray[np.float64]:
@@ -120,21 +122,23 @@ class PreparedData(DataSource):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Outcomes that the folder holds; a model learns the first, the schema's label."""
-        return self.manifest.tasks or (self.schema.label,)
+        """Label columns that the folder holds; a model learns the schema's."""
+        return self.manifest.tasks or self.schema.labels
 
     def labels(self, task: str | None = None) -> dict[str, int]:
-        """Outcome by id, for the rows that have one.
+        """Outcome by id, for the rows that have one; a class is its number, from 0.
 
         Args:
-            task: One of `tasks`; None is the schema's label.
+            task: One of `tasks`; None is the schema's label, which must be one.
 
         Raises:
-            UserError: There is no such task.
+            UserError: There is no such task, or none is named of several labels.
         """
+        if task is None and len(self.schema.labels) > 1:
+            raise UserError(f"several labels: name one task of {', '.join(self.tasks)}")
         if task is not None and task not in self.tasks:
             raise UserError(f"no task {task!r} in {self.path}; it holds {', '.join(self.tasks)}")
-        column = "label" if task in (None, self.schema.label) else f"label_{task}"
+        column = label_column(self.schema, task or self.schema.labels[0])
         target = self.index[column].cast(pa.float64()).to_numpy()
         known = ~np.isnan(target)
         return dict(zip(self.ids[known].tolist(), target[known].astype(int).tolist(), strict=True))

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sklar.data.cohort import Cohort, read_cohort
+from sklar.data.frame import write
 from sklar.data.modalities import Image, Text, TimeSeries
 from sklar.data.nested import Cells, OnMissingFile, documents, pictures, plain, series_records
 from sklar.data.records import OnLate
 from sklar.data.schema import Schema
+from sklar.data.store import PreparedData
 from sklar.data.tables import as_names, as_table, column, listed
 from sklar.errors import DataError, UserError
 
@@ -75,6 +77,41 @@ def read_wide(
     )  # fmt: skip
     return read_cohort(
         schema, parts.subjects, parts.series, parts.texts, parts.images, labelled=labelled, on_late=on_late
+    )
+
+
+def write_wide(
+    out: str | os.PathLike[str],
+    schema: Schema,
+    table: Any,
+    *,
+    long: Mapping[str, Any] | None = None,
+    on_late: OnLate = "error",
+    on_undated: OnUndated = "error",
+    on_missing_file: OnMissingFile = "error",
+    **options: Any,
+) -> PreparedData:
+    """Check one table against a schema, split it by group, and write a prepared folder.
+
+    Args:
+        out: Folder to make.
+        schema: Names, units, and in which columns the modalities stand.
+        table: One row per subject, see `separate`.
+        long: See `separate`.
+        on_late: See `read_wide`.
+        on_undated: See `separate`.
+        on_missing_file: See `separate`.
+        options: Of `sklar.data.frame.write`: split, fractions, seed, weight, name, restricted, progress ...
+
+    Raises:
+        UserError: ``out`` holds something else, or the table cannot be read as one.
+        DataError: The table breaks its contract.
+    """
+    parts = separate(
+        schema, table, labelled=True, long=long, on_undated=on_undated, on_missing_file=on_missing_file
+    )
+    return write(
+        out, schema, parts.subjects, parts.series, parts.texts, parts.images, on_late=on_late, **options
     )
 
 
@@ -143,15 +180,15 @@ def separate(
     )
 
 
-def read_table(table: Any) -> pa.Table:
-    """The Arrow table of whatever `separate` takes.
+def read_table(table: Any, where: str = WHERE) -> pa.Table:
+    """The Arrow table of whatever `separate` takes; errors call it ``where``.
 
     Raises:
         UserError: It is no such thing, or there is no such file.
         DataError: The file is not Parquet.
     """
     if not isinstance(table, str | os.PathLike):
-        return as_table(table, WHERE)
+        return as_table(table, where)
     return _parquet(table).read()
 
 
@@ -190,7 +227,7 @@ def _beside(schema: Schema, long: Mapping[str, Any]) -> dict[str, pa.Table]:
             f"long: {extra[0]!r} is not a series, text or image of the schema "
             f"({listed(nested) or 'it has none'})"
         )
-    return {name: as_table(frame, f"long table {name!r}") for name, frame in long.items()}
+    return {name: read_table(frame, f"long table {name!r}") for name, frame in long.items()}
 
 
 def _kind(item: TimeSeries | Image | Text) -> str:
@@ -240,4 +277,5 @@ __all__ = [
     "read_wide",
     "separate",
     "table_batches",
+    "write_wide",
 ]

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sklar.data.manifest import FORMAT, Count, Manifest, Statistics, Step
+from sklar.data.outcome import event_rate
 from sklar.data.schema import GriddedSeries, Schema
 from sklar.data.split import SPLITS
 from sklar.mimic.additions import Addition
@@ -113,7 +114,7 @@ def describe(
         records={"ehr": dict(records), **{own.name: own.records for own in added}},
         attrition=tuple(steps),
         statistics=statistics,
-        risk={"complete_case": counts["all"].events / max(counts["all"].labelled, 1)},
+        risk=event_rate(counts["all"]),
         files={},
         configuration=configuration,
         hash="",

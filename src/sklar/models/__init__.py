@@ -19,8 +19,9 @@ from sklar.models.lsmt import LSMT, LSMTConfig
 from sklar.models.medfuse import MedFuse, MedFuseConfig
 from sklar.models.mmtm import MMTM, MMTMConfig
 from sklar.models.single import Single, SingleConfig
-from sklar.models.tasks import TASKS, Task, TaskName, masked_bce, masked_cross_entropy
+from sklar.models.tasks import TASKS, Task, masked_bce, masked_cross_entropy
 from sklar.models.unified import Unified, UnifiedConfig
+from sklar.types import TaskName
 
 MODELS: dict[str, type[FusionModel]] = {
     "cm2": CM2,
@@ -141,7 +142,6 @@ __all__ = [
     "Single",
     "SingleConfig",
     "Task",
-    "TaskName",
     "Unified",
     "UnifiedConfig",
     "create",

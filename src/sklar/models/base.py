@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from sklar.alignment import CopulaAlignment
-from sklar.models.tasks import TASKS, TaskName
-from sklar.types import Batch, Objective, Output
+from sklar.models.tasks import TASKS
+from sklar.types import Batch, Objective, Output, TaskName
 
 
 class FusionModel(nn.Module, ABC):

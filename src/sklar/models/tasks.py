@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -10,10 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from sklar import processes
+from sklar.types import TaskName
 
 Loss = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
-
-TaskName = Literal["binary", "multilabel", "multiclass"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def _softmax(logits: Tensor) -> Tensor:
     return logits.softmax(-1)
 
 
-TASKS: dict[str, Task] = {
+TASKS: dict[TaskName, Task] = {
     "binary": Task(masked_bce, torch.sigmoid, _bce),
     "multilabel": Task(masked_bce, torch.sigmoid, _bce),
     "multiclass": Task(masked_cross_entropy, _softmax, _cross_entropy),

@@ -1,6 +1,6 @@
 """A finished run, opened."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -71,8 +71,8 @@ class Run:
         trained = model_config(self.config)
         # the run holds all weights: those that training started from may be elsewhere by now
         config = trained.model_copy(update={"encoders": without_weights(trained.encoders)})
-        inputs = shapes(self.schema, self.tokenizers)
-        return restore(lambda: create(inputs, config), self.path, self.config.training.ensemble)
+        make = maker(self.schema, self.tokenizers, config)
+        return restore(make, self.path, self.config.training.ensemble)
 
     def initial(self) -> FusionModel:
         """The model, or the first of the ensemble, with the weights that its training began from.
@@ -82,7 +82,7 @@ class Run:
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            return create(shapes(self.schema, self.tokenizers), model_config(self.config))
+            return maker(self.schema, self.tokenizers, model_config(self.config))()
 
     @cached_property
     def schema(self) -> Schema:
@@ -147,6 +147,14 @@ class Run:
     def predictions(self, split: str = "test") -> Predictions:
         """The stored predictions of a split."""
         return read_predictions(self.path / f"predictions_{split}.parquet")
+
+
+def maker(
+    schema: Schema, tokenizers: Mapping[str, WordPiece], config: ModelConfig
+) -> Callable[[], FusionModel]:
+    """Makes models for the modalities and the outcome of a schema, initialised from torch's global state."""
+    inputs = shapes(schema, tokenizers)
+    return lambda: create(inputs, config, len(schema.outputs), schema.task)
 
 
 def model_config(config: RunConfig) -> ModelConfig:

@@ -18,16 +18,16 @@ from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
 from sklar.encoders import Backbone, WordPiece
 from sklar.errors import DataError
-from sklar.models import FusionModel, create
+from sklar.models import FusionModel
 from sklar.runs.folder import METRICS, WEIGHTS, enter, to_json
 from sklar.runs.latents import keep_latents
 from sklar.runs.predictions import write_predictions
-from sklar.runs.run import Run, model_config
+from sklar.runs.run import Run, maker, model_config
 from sklar.training.calibration import CALIBRATION, ValidationRows, calibrate, validation_rows
 from sklar.training.callbacks import Watch
 from sklar.training.config import RunConfig
 from sklar.training.files import write
-from sklar.training.inputs import find_weights, shapes, tokenise, tokenizer_file, train_tokenizers
+from sklar.training.inputs import find_weights, tokenise, tokenizer_file, train_tokenizers
 from sklar.training.members import Member, fit_members, together
 from sklar.training.predict import of, predict
 from sklar.training.reference import (
@@ -130,7 +130,7 @@ def _members(
     if processes.count() > 1:
         processes.led(lambda: bool(read_texts()))  # writes what the others read
     tokenizers, documents = read_texts()
-    inputs = shapes(data.schema, tokenizers)
+    make = maker(data.schema, tokenizers, settings)
     parts = validation_rows(config.calibration, data, config.seed)
 
     def load(seed: int) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
@@ -144,7 +144,7 @@ def _members(
         )
         return read(train, training.batch_size, seed=seed, shuffle=True), read(valid, 512)
 
-    members = fit_members(lambda: create(inputs, settings), load, training, out, config.seed, progress, watch)
+    members = fit_members(make, load, training, out, config.seed, progress, watch)
     return _Trained(members, documents, parts)
 
 

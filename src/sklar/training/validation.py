@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sklar.errors import TrainingError
 from sklar.evaluation import auroc, average_precision
-from sklar.models import TaskName
+from sklar.types import TaskName
 
 Floats = NDArray[np.float64]
 

@@ -74,7 +74,7 @@ def _count(data: PreparedData, view: View | None) -> dict[str, int]:
         pictures: Any = data.manifest.records.get("cxr", {}).get("with_labels", {})
         return {**pictures, "all": sum(pictures.values())} if pictures else {}
     counts = view.of(data).manifest.counts
-    return {name: count.subjects for name, count in counts.items()} | {"positive": counts["all"].events}
+    return {name: count.subjects for name, count in counts.items()} | {"positive": counts["all"].events or 0}
 
 
 def _text(own: int | None, paper: int | None) -> str:
