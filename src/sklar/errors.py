@@ -3,8 +3,8 @@
 ::
 
     SklarError
-    ├── UserError   exit code 2: a wrong argument, option, path or configuration
-    ├── DataError   exit code 3: a table, file or folder that breaks its contract
+    ├── UserError   exit code 2: a wrong argument, option, path or configuration; a ValueError
+    ├── DataError   exit code 3: a table, file or folder that breaks its contract; a ValueError
     ├── TrainingError  exit code 3: training cannot go on
     └── InterruptedRunError  exit code 130: the user stopped long work that can go on
 """
@@ -23,13 +23,13 @@ class SklarError(Exception):
     exit_code = 1
 
 
-class UserError(SklarError):
+class UserError(SklarError, ValueError):
     """The call cannot work as it was made: the caller changes an argument, an option or a path."""
 
     exit_code = 2
 
 
-class DataError(SklarError):
+class DataError(SklarError, ValueError):
     """The data break their contract: the message names table, column, row and remedy."""
 
     exit_code = 3

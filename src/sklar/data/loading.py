@@ -35,6 +35,7 @@ class PreparedDataset(Dataset[Batch]):
         censoring: "ipcw" puts the folder's weights on the rows, "complete" weighs them all 1.
         augment: Seed of the changes of training pictures, together with the epoch that `set_epoch` chose
             and the row; None leaves pictures as they are.
+        factor: (N,) what multiplies the weight of each row of the index; None is one.
 
     Raises:
         UserError: A text modality has no tokens, or tokens of another number of rows.
@@ -47,6 +48,7 @@ class PreparedDataset(Dataset[Batch]):
         documents: Mapping[str, Tokens] | None = None,
         censoring: Literal["complete", "ipcw"] = "complete",
         augment: int | None = None,
+        factor: NDArray[np.float64] | None = None,
     ):
         if censoring not in ("complete", "ipcw"):
             raise UserError(f"censoring {censoring!r}: choose 'complete' (all weights 1) or 'ipcw'")
@@ -55,6 +57,7 @@ class PreparedDataset(Dataset[Batch]):
         self.documents = _checked_tokens(data, documents or {})
         self.censoring = censoring
         self.augment = augment
+        self.factor = factor
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -72,6 +75,7 @@ class PreparedDataset(Dataset[Batch]):
         """The batch of the given positions among this dataset's rows."""
         rows = self.rows[np.asarray(indices, dtype=np.int64)]
         weight = self.data.weight[rows] if self.censoring == "ipcw" else np.ones(len(rows))
+        weight = weight if self.factor is None else weight * self.factor[rows]
         return Batch(
             inputs={name: self._input(name, rows) for name in self.data.modalities},
             present=_tensor(self.data.present[rows]),

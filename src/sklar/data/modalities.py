@@ -38,6 +38,10 @@ class Placed(Frozen):
     column: str | None = None
     time: str | None = None
 
+    def anywhere(self) -> Self:
+        """The same, wherever it stands."""
+        return self.model_copy(update=dict.fromkeys(PLACES & type(self).model_fields.keys()))
+
     @model_serializer(mode="wrap")
     def _without_places(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         content: dict[str, Any] = write(self)

@@ -21,6 +21,7 @@ from sklar.data.modalities import (
     GriddedSeries,
     Image,
     Modality,
+    Placed,
     Tabular,
     Text,
     TimeSeries,
@@ -151,6 +152,14 @@ class Schema(Frozen):
     def outputs(self) -> tuple[str, ...]:
         """What a model predicts, K of them: the labels, or the classes."""
         return self.labels if self.classes is None else self.classes
+
+    @property
+    def contents(self) -> dict[str, Modality]:
+        """The modalities, wherever they stand in a table: equal ones can be read by the same model."""
+        return {
+            name: item.anywhere() if isinstance(item, Placed) else item
+            for name, item in self.modalities.items()
+        }
 
     @property
     def series(self) -> dict[str, TimeSeries]:

@@ -251,7 +251,7 @@ def _records(item: TimeSeries | Image | Text, cells: Cells) -> pa.Table:
 
 
 def _refuse_roles(schema: Schema, name: str, columns: list[str]) -> None:
-    if clash := [own for own in columns if own in (schema.id, schema.label)]:
+    if clash := [own for own in columns if own in (schema.id, *schema.labels)]:
         raise UserError(
             f"modality {name!r} reads column {clash[0]!r}, which is the id or the label; a model must not "
             "read it. Set its column="

@@ -12,7 +12,7 @@ Labels = NDArray[np.bool_]
 Index = NDArray[np.intp]
 
 
-class EvaluationError(DataError, ValueError):
+class EvaluationError(DataError):
     """These rows do not support what was asked of them."""
 
 

@@ -5,6 +5,7 @@
 
 from sklar.runs.folder import CONFIG, DATA, ENVIRONMENT, METRICS, WEIGHTS, environment
 from sklar.runs.masking import MaskedRows
+from sklar.runs.patients import OnEmpty, answer, refuse_empty
 from sklar.runs.predictions import read_predictions, write_predictions
 from sklar.runs.run import Run
 from sklar.runs.train import train, validation_auroc
@@ -16,9 +17,12 @@ __all__ = [
     "METRICS",
     "WEIGHTS",
     "MaskedRows",
+    "OnEmpty",
     "Run",
+    "answer",
     "environment",
     "read_predictions",
+    "refuse_empty",
     "train",
     "validation_auroc",
     "write_predictions",

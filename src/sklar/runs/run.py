@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from sklar.data.cohort import Cohort, CohortData
 from sklar.data.loading import Tokens
 from sklar.data.manifest import Statistics
 from sklar.data.schema import Schema
@@ -128,7 +129,7 @@ class Run:
             DataError: The folder has other modalities.
         """
         data = self.config.data.model_copy(update={"matched": False}).of(data)
-        if data.schema.modalities != self.schema.modalities:
+        if data.schema.contents != self.schema.contents:
             raise DataError(
                 f"{data.path} has other modalities than {self.path} was trained on "
                 f"({', '.join(data.modalities)} against {', '.join(self.schema.modalities)}, or other "
@@ -137,6 +138,11 @@ class Run:
         statistics: Statistics = self.data["statistics"]
         own = replace(data, manifest=replace(data.manifest, statistics=statistics))
         return own, tokenise(own, self.tokenizers, model_config(self.config).encoders)
+
+    def patients(self, cohort: Cohort) -> tuple[CohortData, dict[str, Tokens]]:
+        """A cohort in memory with the statistics of this run, and its texts by this run's tokenizers."""
+        own = CohortData(cohort, self.data["statistics"])
+        return own, tokenise(own, self._tokenizers, model_config(self.config).encoders)
 
     @cached_property
     def calibration(self) -> Calibration | None:

@@ -25,6 +25,7 @@ from sklar.runs.predictions import write_predictions
 from sklar.runs.run import Run, maker, model_config
 from sklar.training.calibration import CALIBRATION, ValidationRows, calibrate, validation_rows
 from sklar.training.callbacks import Watch
+from sklar.training.class_weights import class_weights
 from sklar.training.config import RunConfig
 from sklar.training.files import write
 from sklar.training.inputs import find_weights, tokenise, tokenizer_file, train_tokenizers
@@ -132,9 +133,10 @@ def _members(
     tokenizers, documents = read_texts()
     make = maker(data.schema, tokenizers, settings)
     parts = validation_rows(config.calibration, data, config.seed)
+    factor = class_weights(training.class_weight, data.schema, data.target, data.rows("train"))
 
     def load(seed: int) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
-        train = PreparedDataset(data, "train", documents, training.censoring, augment=seed)
+        train = PreparedDataset(data, "train", documents, training.censoring, augment=seed, factor=factor)
         valid = PreparedDataset(data, parts.selection, documents, training.censoring)
         read = partial(
             loader,
@@ -188,7 +190,9 @@ def _finish(
     if fitted is not None:
         write(out / CALIBRATION, to_json(fitted))
     for split in SPLITS:
-        predictions = answer(data.rows(split))
+        if not len(rows := data.rows(split)):  # who keeps test rows to themselves judges later
+            continue
+        predictions = answer(rows)
         shown = predictions if calibration is None else calibration.apply(predictions)
         write_predictions(out / f"predictions_{split}.parquet", shown)
     return fitted

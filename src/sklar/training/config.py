@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator
 
 from sklar.data.view import View
 from sklar.errors import UserError, nearest
@@ -44,6 +44,8 @@ class TrainingConfig(BaseModel):
     """Models that differ by their seed, whose probabilities are averaged; references do not depend on one."""
     validation_draws: int = Field(default=2, ge=1)
     censoring: Literal["complete", "ipcw"] = "complete"
+    class_weight: Literal["none", "balanced"] | dict[str, PositiveFloat] = "none"
+    """Factor of a training row's loss by its class; "balanced" makes all classes weigh alike."""
     strict: bool = False
     """Stop when latents collapse or explode (`sklar.alignment.ailments`) instead of warning."""
     accelerator: str = "auto"

@@ -7,6 +7,7 @@ import numpy as np
 
 from sklar.data.loading import Tokens
 from sklar.data.schema import Schema
+from sklar.data.source import DataSource
 from sklar.data.store import PreparedData
 from sklar.encoders import (
     BertTextConfig,
@@ -68,7 +69,7 @@ def tokenizer_file(folder: Path, name: str) -> Path:
 
 
 def tokenise(
-    data: PreparedData,
+    data: DataSource,
     tokenizers: Mapping[str, WordPiece],
     config: EncoderConfig,
     cache: Path | None = None,
@@ -76,10 +77,11 @@ def tokenise(
     """Token ids and masks of every text modality, in the order of the index.
 
     Args:
-        data: The folder.
+        data: The folder, or a cohort in memory.
         tokenizers: Per text modality.
         config: The length at which documents are cut.
-        cache: Folder where tokens are kept for other runs with equal tokenizers; None keeps none.
+        cache: Folder where tokens of a prepared folder are kept for other runs with equal tokenizers; None
+            keeps none.
     """
     return {
         name: _tokens(data, name, tokenizer, config.text.length, cache)
@@ -87,13 +89,13 @@ def tokenise(
     }
 
 
-def _tokens(data: PreparedData, name: str, tokenizer: WordPiece, length: int, cache: Path | None) -> Tokens:
+def _tokens(data: DataSource, name: str, tokenizer: WordPiece, length: int, cache: Path | None) -> Tokens:
     def make() -> Tokens:
         there = np.flatnonzero(data.present[:, data.modalities.index(name)])
         tokens = tokenizer.encode(data.documents(name, there), length)
         return tokens.ids, tokens.attention
 
-    if cache is None:
+    if cache is None or not isinstance(data, PreparedData):
         return make()
     return cached(cache, token_key(tokenizer.digest, length, f"{data.hash} {name}", data.ids_of(name)), make)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Generator
 
 from sklar.data.loading import PreparedDataset, Tokens, loader
-from sklar.data.store import PreparedData
+from sklar.data.source import DataSource
 from sklar.models import FusionModel
 from sklar.types import Predictions
 
@@ -18,13 +18,13 @@ BATCH = 512
 @torch.no_grad()
 def predict(
     model: FusionModel,
-    data: PreparedData,
+    data: DataSource,
     rows: NDArray[np.int64],
     documents: Mapping[str, Tokens],
     draws: int,
     seed: int,
 ) -> Predictions:
-    """Predict rows of a prepared folder.
+    """Predict rows of a prepared folder, or of a cohort in memory.
 
     The probability averages over draws of the missing latents; low and high are the 2.5 % and 97.5 %
     quantiles of the draws. Draws follow from the seed alone: a row is predicted as if it were on its own.
@@ -32,7 +32,7 @@ def predict(
     Args:
         model: In evaluation mode.
         data: The folder, with the statistics that the model was trained with.
-        rows: (R,) positions in its index.
+        rows: (R,) positions among its rows.
         documents: Token ids and mask of every text modality.
         draws: S.
         seed: Of the draws.
@@ -51,7 +51,7 @@ def predict(
 
 
 def of(
-    data: PreparedData,
+    data: DataSource,
     rows: NDArray[np.int64],
     probability: NDArray[np.float64],
     low: NDArray[np.float64],
