@@ -142,7 +142,7 @@ class Run:
     def patients(self, cohort: Cohort) -> tuple[CohortData, dict[str, Tokens]]:
         """A cohort in memory with the statistics of this run, and its texts by this run's tokenizers."""
         own = CohortData(cohort, self.data["statistics"])
-        return own, tokenise(own, self._tokenizers, model_config(self.config).encoders)
+        return own, tokenise(own, self.tokenizers, model_config(self.config).encoders)
 
     @cached_property
     def calibration(self) -> Calibration | None:
