@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SPARK := $(VENV)/.spark
+DOCS := $(VENV)/.docs
 
-.PHONY: demo test slow check bench clean
+.PHONY: demo test slow check bench docs clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,13 +17,17 @@ $(SPARK): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[spark]"
 	touch $@
 
+$(DOCS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
 demo: $(INSTALLED)  ## prepare a real cohort, train CM² and what it is compared with, write a report
 	$(BIN)/sklar demo
 
 test: $(INSTALLED)  ## the fast tests, one torch thread per worker
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-slow: $(SPARK)  ## recovery of known truth, the whole demo, interruption; each test prints its time
+slow: $(SPARK) $(DOCS)  ## recovery of known truth, the whole demo, interruption; each test prints its time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not cuda" -n 2 --dist worksteal --durations=0
 
 check: $(INSTALLED)  ## lint, format, types, layers
@@ -31,10 +36,13 @@ check: $(INSTALLED)  ## lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(DOCS)  ## the site in docs/_build/html; its tutorials run, and any warning fails it
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
 bench: $(INSTALLED)  ## the NAFLD benchmark over five seeds, and the speed of resampling and of preparing MIMIC
 	$(BIN)/python benchmarks/nafld.py
 	$(BIN)/python benchmarks/bootstrap.py
 	$(BIN)/python benchmarks/prepare.py
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -86,7 +86,7 @@ class Gaussian(Elliptical):
 
     @classmethod
     def from_raw(cls, raw: Tensor, dim: int, max_tau: float | None) -> Self:
-        """Partial correlations tanh(raw); then R moves towards I so that no |rho| exceeds its limit."""
+        """Partial correlations tanh(raw); then R moves towards I so that no correlation exceeds its limit."""
         return cls(scale_tril=capped_cholesky_from_raw(raw, dim, max_tau), validate_args=False)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
