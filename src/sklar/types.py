@@ -265,14 +265,16 @@ class Predictions:
     Attributes:
         ids: (N,) row names.
         groups: (N,) group names; rows of one group are not independent.
-        target: (N,) 0 or 1, NaN where unknown.
-        probability: (N,).
+        target: (N,) 0 or 1, or the class from 0; (N, K) 0 or 1 of K labels; NaN where unknown.
+        probability: (N,) of one event, (N, K) of K outputs; so are ``low`` and ``high``.
         low: (N,) lower end of the imputation interval; equals ``probability`` where nothing was imputed.
         high: (N,) its upper end. The interval spreads over draws of the missing latents, and over the members
             of an ensemble where there is one: it is not a confidence interval.
         present: (N, M) which modalities were observed.
         modalities: Names of the columns of ``present``.
         weight: (N,) inverse probability of censoring weights, one where none apply.
+        task: What the target is.
+        outputs: Names of the K labels or classes; empty where there is one event.
     """
 
     ids: NDArray[np.str_]
@@ -284,3 +286,5 @@ class Predictions:
     present: NDArray[np.bool_]
     modalities: tuple[str, ...]
     weight: NDArray[np.float64]
+    task: TaskName = "binary"
+    outputs: tuple[str, ...] = ()

@@ -12,12 +12,11 @@ import pyarrow.parquet as parquet
 import yaml
 from numpy.typing import NDArray
 
+from sklar.data.predictions import predictions_from
 from sklar.errors import DataError, UserError
 from sklar.types import Predictions
 
 _REQUIRED = ("config.yaml", "data.json", "predictions_test.parquet", "metrics.json")
-_COLUMNS = ("id", "group", "target", "weight", "probability", "low", "high")
-_PRESENT = "present_"
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,14 @@ def read_run(folder: Path) -> Run:
             f"`sklar train MODEL --data DIR --out {folder}` and --resume, or leave the folder out."
         )
     config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    metrics = _json(folder / "metrics.json")
+    metrics, test = _json(folder / "metrics.json"), folder / "predictions_test.parquet"
     return Run(
         folder=folder,
         name=_model_name(folder, config, metrics),
         config=config,
         data=_json(folder / "data.json"),
         metrics=metrics,
-        test=_predictions(folder / "predictions_test.parquet"),
+        test=predictions_from(parquet.read_table(test), str(test)),
         valid_groups=_groups(folder / "predictions_valid.parquet"),
         history=_history(folder / "history.csv"),
         env=_json(folder / "env.json", optional=True),
@@ -107,36 +106,10 @@ def _model_name(folder: Path, config: Any, metrics: Mapping[str, Any]) -> str:
     return str(name)
 
 
-def _predictions(path: Path) -> Predictions:
-    table = parquet.read_table(path)
-    missing = [name for name in _COLUMNS if name not in table.column_names]
-    if missing:
-        raise DataError(
-            f"{path}: no column {', '.join(missing)} (found {', '.join(table.column_names)}). "
-            "Predict the test rows again with this version."
-        )
-    modalities = tuple(
-        name.removeprefix(_PRESENT) for name in table.column_names if name.startswith(_PRESENT)
-    )
-    number = {name: _numbers(table[name]) for name in _COLUMNS[2:]}
-    present = [np.asarray(table[_PRESENT + name].to_pylist(), dtype=bool) for name in modalities]
-    return Predictions(
-        ids=np.asarray(table["id"].to_pylist(), dtype=np.str_),
-        groups=np.asarray(table["group"].to_pylist(), dtype=np.str_),
-        present=np.stack(present, axis=1) if present else np.zeros((len(table), 0), dtype=bool),
-        modalities=modalities,
-        **number,
-    )
-
-
 def _groups(path: Path) -> NDArray[np.str_]:
     if not path.is_file():
         return np.array([], dtype=np.str_)
     return np.asarray(parquet.read_table(path, columns=["group"])["group"].to_pylist(), dtype=np.str_)
-
-
-def _numbers(column: Any) -> NDArray[np.float64]:
-    return np.array([np.nan if value is None else value for value in column.to_pylist()], dtype=np.float64)
 
 
 def _history(path: Path) -> Mapping[str, NDArray[np.float64]]:

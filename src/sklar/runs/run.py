@@ -126,7 +126,7 @@ class Run:
         """A prepared folder with the statistics of this run, and its texts by this run's tokenizers.
 
         Raises:
-            DataError: The folder has other modalities.
+            DataError: The folder has other modalities, or other labels or classes.
         """
         data = self.config.data.model_copy(update={"matched": False}).of(data)
         if data.schema.contents != self.schema.contents:
@@ -134,6 +134,13 @@ class Run:
                 f"{data.path} has other modalities than {self.path} was trained on "
                 f"({', '.join(data.modalities)} against {', '.join(self.schema.modalities)}, or other "
                 "variables under the same names): prepare it with the same schema"
+            )
+        several = {data.schema.task, self.schema.task} != {"binary"}
+        if several and (data.schema.task, data.schema.outputs) != (self.schema.task, self.schema.outputs):
+            raise DataError(
+                f"{data.path} has other outcomes than {self.path} was trained on "
+                f"({', '.join(data.schema.outputs)} against {', '.join(self.schema.outputs)}): prepare it "
+                "with the same labels or classes in the same order"
             )
         statistics: Statistics = self.data["statistics"]
         own = replace(data, manifest=replace(data.manifest, statistics=statistics))

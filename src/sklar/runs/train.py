@@ -39,7 +39,7 @@ from sklar.training.reference import (
 )
 from sklar.training.scale import joined
 from sklar.training.tokens import TOKENS
-from sklar.training.validation import judge
+from sklar.training.validation import by_output, judge
 from sklar.types import Batch, Predictions
 from sklar.weights import SCRATCH
 
@@ -160,18 +160,19 @@ def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool)
 
     processes.led(lambda: write(out / WEIGHTS, to_json(_origins(model, data.schema, out))))
     calibration = processes.led(lambda: _finish(config, data, parts, answer, out))
-    first = members[0].summary
+    first, weighted = members[0].summary, training.censoring == "ipcw"
     # the joint that is shown is the first member's
     processes.led(lambda: keep_latents(out, members[0].model, data, documents, config.seed))
     fitted = {
         "parameters": _count(model),
         "calibration": calibration,
         **_joint(members[0].model, first["validation"]),
+        **_outputs(data.schema, lambda: answer(parts.selection), weighted),
     }
     if len(members) == 1:
         return fitted | {name: first[name] for name in ("best_epoch", "epochs", "validation")}
     return fitted | {
-        "validation": _validation(answer(parts.selection), training.censoring == "ipcw"),
+        "validation": _validation(answer(parts.selection), weighted),
         "members": [member.summary for member in members],
     }
 
@@ -201,7 +202,19 @@ def _finish(
 def _validation(predictions: Predictions, weighted: bool) -> dict[str, float]:
     """What the adapter reports of one model's validation rows, of the averaged probabilities."""
     weight = predictions.weight if weighted else np.ones(len(predictions.ids))
-    return judge("binary", predictions.target, predictions.probability[:, None], weight)
+    probability = predictions.probability.reshape(len(weight), -1)
+    return judge(predictions.task, predictions.target, probability, weight)
+
+
+def _outputs(schema: Schema, answer: Callable[[], Predictions], weighted: bool) -> dict[str, Any]:
+    """What validation rows say of each of several outputs; nothing of a single event."""
+    if schema.task == "binary":
+        return {}
+    found = answer()
+    weight = found.weight if weighted else np.ones(len(found.ids))
+    return {
+        "validation_outputs": by_output(schema.task, schema.outputs, found.target, found.probability, weight)
+    }
 
 
 def _fit_reference(
@@ -222,6 +235,7 @@ def _fit_reference(
         "validation": {"valid_auroc": valid_auroc},
         "alignment": None,
         "copula": None,
+        **_outputs(data.schema, lambda: answer(parts.selection), ipcw),
     }
 
 

@@ -41,7 +41,9 @@ def predict(
     probability, low, high = [], [], []
     for batch in loader(PreparedDataset(data, rows, documents), BATCH):
         generator = Generator().manual_seed(seed)
-        samples = model.predict_draws(batch.to(device), draws, generator)[..., 0].double().cpu()
+        samples = model.predict_draws(batch.to(device), draws, generator).double().cpu()
+        if model.task == "binary":
+            samples = samples.squeeze(-1)
         probability.append(samples.mean(0))
         # float rounding may put the mean of equal draws outside them
         bounds = torch.quantile(samples, torch.tensor([0.025, 0.975], dtype=samples.dtype), dim=0)
@@ -57,7 +59,7 @@ def of(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
 ) -> Predictions:
-    """Predictions with the names, outcomes and presence of their rows."""
+    """Predictions (R,) or (R, K) with the names, outcomes and presence of their rows."""
     return Predictions(
         ids=data.ids[rows],
         groups=data.groups[rows],
@@ -68,4 +70,6 @@ def of(
         present=data.present[rows],
         modalities=data.modalities,
         weight=data.weight[rows],
+        task=data.schema.task,
+        outputs=() if data.schema.task == "binary" else data.schema.outputs,
     )

@@ -4,8 +4,9 @@ A comparison without them says little: on clinical tables they are hard to beat.
 """
 
 import warnings
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from sklar.data.pixels import to_pixels
 from sklar.data.preprocess import numbers
 from sklar.data.store import PreparedData
-from sklar.evaluation import auroc
+from sklar.training.validation import judge
 
 FIELDS = 8
 """Fields along each side of a picture that the references read."""
@@ -76,18 +77,54 @@ def fit_predict(
         selection: Positions of the validation rows to choose on.
 
     Returns:
-        (N,) probabilities and the validation AUROC.
+        (N,) probabilities, of several outputs (N, K), and the validation AUROC, of those their mean.
     """
-    features = Features(data)
-    x, y = features.matrix(), data.target
-    train, valid = (rows[~np.isnan(y[rows])] for rows in (data.rows("train"), selection))
-
-    def judge(probability: NDArray[np.float64]) -> float:
-        return float(auroc(y[valid], probability[valid], weight=weight[valid]))
-
+    x, y, schema = Features(data).matrix(), data.target, data.schema
+    train = data.rows("train")
     if isinstance(config, GradientBoostingConfig):
         # the trees cannot bin a column without any value, such as a variable that a hospital never measured
         x[:, np.isnan(x[train]).all(0)] = 0.0
+
+    def fitted(column: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+        rows = train[~np.isnan(column[train])]
+        return _candidates(config, x, column, rows, weight, seed, len(schema.classes or (0, 1)))
+
+    def judged(probability: NDArray[np.float64]) -> float:
+        own = probability[selection].reshape(len(selection), -1)
+        return judge(schema.task, y[selection], own, weight[selection])["valid_auroc"]
+
+    found: Iterator[NDArray[np.float64]]
+    match schema.task:
+        case "binary":
+            found = (p[:, 1] for p in fitted(y))
+        case "multiclass":
+            found = fitted(y)
+        case "multilabel":  # one by one, and chosen together
+            labels = zip(*(fitted(column) for column in y.T), strict=True)
+            found = (np.stack([p[:, 1] for p in own], axis=1) for own in labels)
+    best = next(found)
+    highest = judged(best)
+    for candidate in found:
+        if (value := judged(candidate)) > highest:
+            best, highest = candidate, value
+    return best, highest
+
+
+def _candidates(
+    config: ReferenceConfig,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    seed: int,
+    classes: int,
+) -> Iterator[NDArray[np.float64]]:
+    """(N, C) probabilities of every number of trees, or of every penalty, one after the other."""
+    if len(found := np.unique(y[rows])) == 1:  # nothing to learn: what all training rows say
+        constant = np.zeros((len(x), classes))
+        constant[:, int(found[0])] = 1.0
+        yield from repeat(constant, _stages(config))
+    elif isinstance(config, GradientBoostingConfig):
         trees = HistGradientBoostingClassifier(
             learning_rate=config.learning_rate,
             max_iter=config.max_trees,
@@ -96,17 +133,28 @@ def fit_predict(
             l2_regularization=config.l2,
             early_stopping=False,
             random_state=seed,
-        ).fit(x[train], y[train], sample_weight=weight[train])
-        candidates: Sequence[Any] = [p[:, 1] for p in trees.staged_predict_proba(x)]
+        ).fit(x[rows], y[rows], sample_weight=weight[rows])
+        yield from (_of_all(p, trees.classes_, classes) for p in trees.staged_predict_proba(x))
     else:
-        candidates = []
         for inverse in config.inverse_penalties:
-            model = _logistic(inverse).fit(
-                x[train], y[train], logisticregression__sample_weight=weight[train]
-            )
-            candidates.append(model.predict_proba(x)[:, 1])
-    best = max(candidates, key=judge)
-    return best, judge(best)
+            model = _logistic(inverse).fit(x[rows], y[rows], logisticregression__sample_weight=weight[rows])
+            yield _of_all(model.predict_proba(x), model.classes_, classes)
+
+
+def _stages(config: ReferenceConfig) -> int:
+    """How many candidates there are."""
+    if isinstance(config, GradientBoostingConfig):
+        return config.max_trees
+    return len(config.inverse_penalties)
+
+
+def _of_all(probability: NDArray[np.float64], own: NDArray[np.float64], classes: int) -> NDArray[np.float64]:
+    """(N, C) with a zero for each class that no training row has."""
+    if len(own) == classes:
+        return probability
+    whole = np.zeros((len(probability), classes))
+    whole[:, own.astype(np.intp)] = probability
+    return whole
 
 
 def _logistic(inverse_penalty: float) -> Pipeline:

@@ -1,0 +1,135 @@
+"""Every model and reference on several labels and on classes, from a prepared folder to its predictions."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from cohorts import OWN
+from outcomes import CLASSES, LABELS, SEVERAL, several
+from sklar import runs
+from sklar.data.store import PreparedData
+from sklar.errors import DataError
+from sklar.models import MODELS
+from sklar.training.config import resolve
+from sklar.training.reference import REFERENCES
+from sklar.types import TaskName
+
+TINY = (
+    "training.max_epochs=2",
+    "training.batch_size=64",
+    "training.learning_rate=0.02",
+    "training.draws=2",
+    "model.encoders.dim=8",
+    "model.encoders.series.hidden=8",
+    "model.encoders.table.hidden=8",
+)
+SINGLE = {"single": ("model.modality=table",), "daft": ("model.target=labs",)}
+OUTPUTS = {"multilabel": LABELS, "multiclass": CLASSES}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[TaskName, PreparedData]:
+    out = tmp_path_factory.mktemp("several")
+    return {task: several(out / task, task) for task in SEVERAL}
+
+
+def fit(name: str, data: PreparedData, out: Path, *settings: str) -> runs.Run:
+    own = () if name in REFERENCES else (*TINY, *OWN.get(name, ()), *SINGLE.get(name, ()))
+    return runs.train(resolve(name, [*own, *settings]), data, out)
+
+
+@pytest.mark.parametrize("task", SEVERAL)
+@pytest.mark.parametrize("name", [*MODELS, *REFERENCES])
+def test_every_model_learns_several_outputs(
+    name: str, task: TaskName, folders: dict[TaskName, PreparedData], tmp_path: Path
+) -> None:
+    data = folders[task]
+    run = fit(name, data, tmp_path / "run")
+    found = run.predictions("test")
+    rows = data.rows("test")
+    assert (found.task, found.outputs) == (task, OUTPUTS[task])
+    assert found.probability.shape == found.low.shape == found.high.shape == (len(rows), 3)
+    np.testing.assert_array_equal(found.target, data.target[rows])
+    assert ((found.low <= found.probability) & (found.probability <= found.high)).all()
+    assert ((found.probability >= 0) & (found.probability <= 1)).all()
+    if task == "multiclass":
+        np.testing.assert_allclose(found.probability.sum(1), 1, atol=1e-5)
+    if name not in REFERENCES:
+        again = runs.Run.open(run.path).predict(data, "test")
+        np.testing.assert_allclose(again.probability, found.probability, atol=1e-6)
+    outputs = run.metrics["validation_outputs"]["outputs"]
+    mean = np.mean([own["auroc"] for own in outputs.values()])
+    assert set(outputs) == set(OUTPUTS[task])
+    assert run.metrics["validation"]["valid_auroc"] == pytest.approx(mean, abs=0.02)  # by other draws
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("task", SEVERAL)
+def test_references_learn_what_severity_says(
+    name: str, task: TaskName, folders: dict[TaskName, PreparedData], tmp_path: Path
+) -> None:
+    found = fit(name, folders[task], tmp_path / "run").predictions("test")
+    known = ~np.isnan(found.target).reshape(len(found.target), -1).any(1)
+    y, p = found.target[known], found.probability[known]
+    p = p / p.sum(1, keepdims=True) if task == "multiclass" else p
+    assert roc_auc_score(y, p, multi_class="ovr", average="macro") > 0.8
+
+
+def test_the_columns_of_predictions_carry_the_names_of_outputs(
+    folders: dict[TaskName, PreparedData], tmp_path: Path
+) -> None:
+    paths = {task: fit("logistic_regression", folders[task], tmp_path / task).path for task in SEVERAL}
+    names = {task: pq.read_schema(path / "predictions_test.parquet").names for task, path in paths.items()}
+    values = [f"{value}_{name}" for value in ("probability", "low", "high") for name in LABELS]
+    ends = ["present_labs", "present_table"]
+    assert names["multilabel"] == ["id", "group", *(f"target_{n}" for n in LABELS), "weight", *values, *ends]
+    values = [f"{value}_{name}" for value in ("probability", "low", "high") for name in CLASSES]
+    assert names["multiclass"] == ["id", "group", "target", "weight", *values, *ends]
+    went = pq.read_table(paths["multiclass"] / "predictions_test.parquet")["target"].to_pylist()
+    assert set(went) == {*CLASSES, None}
+
+
+def test_an_ensemble_averages_every_output(folders: dict[TaskName, PreparedData], tmp_path: Path) -> None:
+    run = fit("late", folders["multiclass"], tmp_path / "run", "training.ensemble=2")
+    np.testing.assert_allclose(run.predictions("test").probability.sum(1), 1, atol=1e-5)
+    assert run.metrics["validation"]["valid_auroc"] > 0.5
+
+
+def test_a_view_of_one_label_trains_a_binary_model(
+    folders: dict[TaskName, PreparedData], tmp_path: Path
+) -> None:
+    config = resolve("late", TINY, data={"task": "stroke"})
+    found = runs.train(config, folders["multilabel"], tmp_path / "run").predictions("test")
+    assert (found.task, found.probability.ndim) == ("binary", 1)
+    rows = folders["multilabel"].rows("test")
+    np.testing.assert_array_equal(found.target, folders["multilabel"].target[rows, 1])
+
+
+def test_the_task_is_the_schemas_and_no_setting(folders: dict[TaskName, PreparedData]) -> None:
+    with pytest.raises(Exception, match=r"model\.task is unknown"):
+        resolve("late", ["model.task=binary"])
+
+
+def test_other_outcomes_than_a_run_learned_are_refused(
+    folders: dict[TaskName, PreparedData], tmp_path: Path
+) -> None:
+    run = fit("late", folders["multiclass"], tmp_path / "run")
+    with pytest.raises(DataError, match=r"other outcomes .*stroke, readmitted 30d against home, ward, icu"):
+        run.predict(folders["multilabel"], "test")
+
+
+def test_a_class_that_no_training_row_has_gets_no_probability_from_a_reference(tmp_path: Path) -> None:
+    data = several(tmp_path / "data", "multiclass")
+    rare = np.flatnonzero(data.target == 2)
+    index = data.index.to_pydict()
+    for row in set(rare) & set(data.rows("train")):
+        index["label"][row] = None
+    changed = PreparedData(data.path, data.manifest, pa.table(index, schema=data.index.schema))
+    for name in REFERENCES:
+        found = runs.train(resolve(name), changed, tmp_path / name).predictions("test")
+        assert (found.probability[:, 2] == 0).all()
+        np.testing.assert_allclose(found.probability.sum(1), 1)
