@@ -24,6 +24,16 @@ from sklar.evaluation.delong import auroc_covariance, delong, delong_interval
 from sklar.evaluation.draws import FEWEST, by_outcome, resample_weights, too_few
 from sklar.evaluation.estimate import Estimate
 from sklar.evaluation.hiding import hide
+from sklar.evaluation.joint_recalibration import (
+    ByLabel,
+    JointRecalibration,
+    OneVsRest,
+    Softmax,
+    cross_fitted_classes,
+    joint_recalibration_from,
+    recalibrate_classes,
+    recalibrate_labels,
+)
 from sklar.evaluation.metric import Metric
 from sklar.evaluation.metrics import auroc, average_precision, brier, log_loss
 from sklar.evaluation.outcomes import Macro, Micro, multiclass_brier, multiclass_log_loss, one_vs_rest
@@ -59,6 +69,7 @@ __all__ = [
     "NPV",
     "PPV",
     "RATES",
+    "ByLabel",
     "Comparison",
     "Conformal",
     "Coverage",
@@ -66,16 +77,19 @@ __all__ = [
     "Estimate",
     "EvaluationError",
     "Isotonic",
+    "JointRecalibration",
     "Logistic",
     "Macro",
     "Metric",
     "Micro",
     "NetBenefit",
+    "OneVsRest",
     "Ranking",
     "Recalibration",
     "Reliability",
     "Resampled",
     "Sensitivity",
+    "Softmax",
     "Specificity",
     "StressCurve",
     "Subgroup",
@@ -98,6 +112,7 @@ __all__ = [
     "compare",
     "contrast",
     "cross_fitted",
+    "cross_fitted_classes",
     "delong",
     "delong_interval",
     "ece",
@@ -106,6 +121,7 @@ __all__ = [
     "holm",
     "ici",
     "interval_coverage",
+    "joint_recalibration_from",
     "log_loss",
     "match_rows",
     "modality_shapley",
@@ -114,6 +130,8 @@ __all__ = [
     "one_vs_rest",
     "precision_recall_curve",
     "recalibrate",
+    "recalibrate_classes",
+    "recalibrate_labels",
     "recalibration_from",
     "reliability",
     "replicate_t_test",
