@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
@@ -17,7 +17,6 @@ from sklar.evaluation import (
     one_vs_rest,
     recalibrate,
     recalibrate_classes,
-    recalibrate_labels,
 )
 
 
@@ -57,6 +56,7 @@ def test_no_map_nearby_is_more_likely():
 
 
 @pytest.mark.parametrize("kind", ["logistic", "isotonic"])
+@settings(deadline=None, max_examples=20)  # each fits a map
 @given(seed=st.integers(0, 50), shrink=st.floats(0, 1))
 def test_classes_sum_to_one_and_intervals_hold_their_probability(kind, seed, shrink):
     y, p, _ = drawn(rows=300, seed=seed)
@@ -84,13 +84,11 @@ def test_isotonic_maps_are_divided_by_their_sum():
     np.testing.assert_allclose(nothing([[0.1, 0.1]]), [[0.5, 0.5]])
 
 
-def test_labels_have_maps_of_their_own_from_the_rows_that_know_them():
+def test_labels_have_maps_of_their_own():
     random = np.random.default_rng(0)
     p = random.random((400, 2))
     y = (random.random((400, 2)) < p**2).astype(float)
-    y[:100, 1] = np.nan
-    found = recalibrate_labels("logistic", y, p)
-    assert found.maps[1] == recalibrate("logistic", y[100:, 1], p[100:, 1])
+    found = ByLabel(tuple(recalibrate("logistic", y[:, k], p[:, k]) for k in (0, 1)))
     np.testing.assert_array_equal(found(p)[:, 0], found.maps[0](p[:, 0]))
     np.testing.assert_array_equal(found.ends(p, p / 2), found(p / 2))
 
@@ -98,9 +96,9 @@ def test_labels_have_maps_of_their_own_from_the_rows_that_know_them():
 @pytest.mark.parametrize("kind", ["logistic", "isotonic"])
 def test_maps_read_back_from_plain_numbers(kind):
     y, p, _ = drawn(rows=300)
-    for found in (recalibrate_classes(kind, y, p), recalibrate_labels(kind, one_vs_rest(y, 3), p)):
+    each = ByLabel((recalibrate(kind, y == 0, p[:, 0]), recalibrate(kind, y == 1, p[:, 1])))
+    for found in (recalibrate_classes(kind, y, p), each):
         assert joint_recalibration_from(found.to_dict()) == found
-    assert isinstance(found, ByLabel)
 
 
 def test_cross_fitting_judges_a_row_by_a_map_that_does_not_know_it():

@@ -7,13 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
 
 from cohorts import OWN
 from outcomes import CLASSES, LABELS, SEVERAL, several
 from sklar import runs
+from sklar.cli import app
+from sklar.data.outcome import labelled
 from sklar.data.store import PreparedData
 from sklar.errors import DataError
+from sklar.evaluation import Macro, auroc
 from sklar.models import MODELS
+from sklar.stress import stress
 from sklar.training.config import resolve
 from sklar.training.reference import REFERENCES
 from sklar.types import TaskName
@@ -133,3 +138,63 @@ def test_a_class_that_no_training_row_has_gets_no_probability_from_a_reference(t
         found = runs.train(resolve(name), changed, tmp_path / name).predictions("test")
         assert (found.probability[:, 2] == 0).all()
         np.testing.assert_allclose(found.probability.sum(1), 1)
+
+
+@pytest.mark.parametrize("method", ["logistic", "isotonic"])
+@pytest.mark.parametrize("task", SEVERAL)
+def test_several_outputs_are_recalibrated(task: TaskName, method: str, tmp_path: Path) -> None:
+    data = several(tmp_path / "data", task, rows=600)
+    plain, mapped = (
+        fit("cm2", data, tmp_path / own, f"calibration.method={own}") for own in ("none", method)
+    )
+    before, after = plain.predictions("test"), mapped.predictions("test")
+    calibration = runs.Run.open(mapped.path).calibration
+    assert calibration is not None
+    np.testing.assert_allclose(after.probability, calibration.recalibration(before.probability))
+    assert ((after.low <= after.probability + 1e-12) & (after.probability <= after.high + 1e-12)).all()
+    if task == "multiclass":
+        np.testing.assert_allclose(after.probability.sum(1), 1)
+    np.testing.assert_allclose(mapped.predict(data, "test").probability, after.probability, atol=1e-6)
+    stated = mapped.metrics["calibration"]
+    assert stated["rows"] == labelled(data.target[data.rows("valid")]).sum()
+    assert (stated["events"] is None) == (task == "multiclass")
+    rows = runs.MaskedRows(mapped, data)
+    known = labelled(after.target)
+    np.testing.assert_allclose(rows.predict(rows.present), after.probability[known], atol=1e-6)
+
+
+@pytest.mark.parametrize(("task", "count"), [("multilabel", 6), ("multiclass", 3)])
+def test_the_command_line_predicts_sets_of_every_output(task: TaskName, count: int, tmp_path: Path) -> None:
+    data = several(tmp_path / "data", task, rows=600)
+    run = fit("late", data, tmp_path / "run", "calibration.method=logistic")
+    out = tmp_path / "p.parquet"
+    arguments = ["predict", str(run.path), "--data", str(data.path), "-o", str(out), "--split", "test"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    table = pq.read_table(out)
+    names = [name for name in table.column_names if name.startswith("set_")]
+    wanted = [f"{n}_{side}" for n in LABELS for side in (0, 1)] if task == "multilabel" else CLASSES
+    assert names == [f"set_{own}" for own in wanted]
+    assert len(names) == count
+    sets = np.stack([table[name].to_numpy() for name in names], axis=1)
+    held = runs.read_predictions(out)
+    codes = np.nan_to_num(held.target).astype(int).reshape(len(sets), -1)
+    base = np.arange(codes.shape[1]) * 2 if task == "multilabel" else 0
+    inside = np.take_along_axis(sets, codes + base, axis=1)[labelled(held.target)]
+    assert inside.mean() > 0.8  # nine in ten of each are promised
+
+
+@pytest.mark.parametrize("task", SEVERAL)
+def test_modalities_are_hidden_from_several_outputs(task: TaskName, tmp_path: Path) -> None:
+    data = several(tmp_path / "data", task, rows=400)
+    run = fit("cm2", data, tmp_path / "run", "training.max_epochs=4")
+    found = stress(run, data, rates=(0.0, 0.9), resamples=20)
+    assert found.metric == "macro_auroc"
+    assert found.outputs == OUTPUTS[task]
+    whole = found.curves["all modalities"].estimates[0].value
+    rows = runs.MaskedRows(run, data)
+    assert whole == pytest.approx(Macro(auroc)(rows.y, rows.predict(rows.present)))
+    gained = sum(share.value for share in found.shapley.values())
+    assert gained == pytest.approx(whole - 0.5)
+    assert [by.hidden for by in found.coverage] == [1]
+    assert found.coverage[0].rows == rows.present.all(1).sum()

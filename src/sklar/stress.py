@@ -2,20 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sklar.data.store import PreparedData
+from sklar.errors import DataError
 from sklar.evaluation import (
+    FEWEST,
     RATES,
     Coverage,
     Estimate,
+    Metric,
     StressCurve,
     coalitions,
     interval_coverage,
+    judgeable,
+    metric_by_name,
     modality_shapley,
     stress_curve,
 )
+from sklar.evaluation.hiding import Predict
 from sklar.runs import MaskedRows, Run
 
 EVERYTHING = "all modalities"
@@ -35,6 +43,7 @@ class Stress:
             everything; empty where no test row is complete, or one modality is all there is.
         metric: Its name.
         rows: Number of labelled test rows.
+        outputs: Of several outputs those that are judged, which have enough events; empty where there is one.
     """
 
     curves: dict[str, StressCurve]
@@ -42,6 +51,7 @@ class Stress:
     coverage: tuple[Coverage, ...]
     metric: str
     rows: int
+    outputs: tuple[str, ...] = ()
 
 
 def stress(
@@ -58,7 +68,8 @@ def stress(
     Args:
         run: A finished run of a model; references keep none.
         data: A prepared folder with the same modalities.
-        metric: A name in `sklar.evaluation.METRICS`.
+        metric: A name in `sklar.evaluation.METRICS`; of several outputs its mean over those with
+            enough events.
         rates: Probabilities of hiding a present modality.
         resamples: Number of bootstrap replicates.
         weighted: Weight rows for censoring.
@@ -70,24 +81,67 @@ def stress(
     """
     rows = MaskedRows(run, data)
     weight = rows.weight if weighted else None
-    names = rows.modalities
+    names, judged = rows.modalities, _Judged.of(rows, metric, weight)
     chosen: dict[str, list[int] | None] = {EVERYTHING: None}
     chosen |= {name: [column] for column, name in enumerate(names) if rows.present[:, column].any()}
     curves = {}
     for index, (name, columns) in enumerate(chosen.items()):
         progress(f"hiding {name}", index / (len(chosen) + 2))
         curves[name] = stress_curve(
-            metric, rows.predict, rows.y, rows.present, rates, rows.groups, resamples, _SEED, weight,
-            columns=columns,
+            judged.metric, judged.predict, judged.y, rows.present, rates, rows.groups, resamples, _SEED,
+            weight, columns=columns,
         )  # fmt: skip
     progress("modality shares", len(chosen) / (len(chosen) + 2))
-    base = float(np.average(rows.y, weights=weight))
-    subsets, answers = coalitions(rows.predict, rows.present, base)
-    shares = modality_shapley(metric, subsets, answers, rows.y, rows.groups, resamples, _SEED, weight)
+    subsets, answers = coalitions(judged.predict, rows.present, judged.base)
+    shares = modality_shapley(
+        judged.metric, subsets, answers, judged.y, rows.groups, resamples, _SEED, weight
+    )
     progress("coverage", (len(chosen) + 1) / (len(chosen) + 2))
     coverage = _coverage(run, data, resamples) if rows.present.all(1).any() else ()
     progress("done", 1.0)
-    return Stress(curves, dict(zip(names, shares, strict=True)), coverage, metric, len(rows.y))
+    shapley = dict(zip(names, shares, strict=True))
+    return Stress(curves, shapley, coverage, judged.metric.name, len(rows.y), judged.outputs)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is judged of the rows: the event, or those of several outputs that have enough events.
+
+    Attributes:
+        metric: Of one outcome, or the mean over outcomes.
+        predict: The model's answer to what it may see.
+        y: (N,) or (N, K).
+        base: The answer to a row that shows nothing: the share of events, float or (K,).
+        outputs: Names of the K; empty for the event.
+    """
+
+    metric: Metric
+    predict: Predict
+    y: NDArray[Any]
+    base: Any
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, rows: MaskedRows, name: str, weight: NDArray[np.float64] | None) -> "_Judged":
+        weights = np.ones(len(rows.y)) if weight is None else weight
+        metric = metric_by_name(name if not rows.outputs else f"macro_{name}")
+        if not rows.outputs:
+            return cls(metric, rows.predict, rows.y, float(np.average(rows.y, weights=weights)), ())
+        enough = judgeable(rows.y, rows.groups, weight)
+        if not enough.any():
+            raise DataError(
+                f"none of {', '.join(rows.outputs)} has {FEWEST} events and {FEWEST} non-events among the "
+                f"{len(rows.y)} test rows; use a larger test set"
+            )
+        y = rows.y[:, enough]
+        known = ~np.isnan(y) * weights[:, None]
+        return cls(
+            metric,
+            lambda seen: rows.predict(seen)[:, enough],
+            y,
+            (np.nan_to_num(y) * known).sum(0) / known.sum(0),
+            tuple(name for name, own in zip(rows.outputs, enough, strict=True) if own),
+        )
 
 
 def _coverage(run: Run, data: PreparedData, resamples: int) -> tuple[Coverage, ...]:

@@ -14,14 +14,14 @@ from sklar.evaluation.calibration import (
     ici,
     reliability,
 )
-from sklar.evaluation.catalogue import METRICS
+from sklar.evaluation.catalogue import AVERAGED, METRICS, metric_by_name
 from sklar.evaluation.checks import EvaluationError, check_disjoint, match_rows
 from sklar.evaluation.comparison import Comparison, compare, contrast
-from sklar.evaluation.conformal import Conformal, fit_conformal
+from sklar.evaluation.conformal import Conformal, LabelConformal, fit_conformal
 from sklar.evaluation.coverage import Coverage, interval_coverage
 from sklar.evaluation.curves import Curve, precision_recall_curve, roc_curve
 from sklar.evaluation.delong import auroc_covariance, delong, delong_interval
-from sklar.evaluation.draws import FEWEST, by_outcome, resample_weights, too_few
+from sklar.evaluation.draws import FEWEST, by_outcome, judgeable, resample_weights, too_few
 from sklar.evaluation.estimate import Estimate
 from sklar.evaluation.hiding import hide
 from sklar.evaluation.joint_recalibration import (
@@ -32,7 +32,6 @@ from sklar.evaluation.joint_recalibration import (
     cross_fitted_classes,
     joint_recalibration_from,
     recalibrate_classes,
-    recalibrate_labels,
 )
 from sklar.evaluation.metric import Metric
 from sklar.evaluation.metrics import auroc, average_precision, brier, log_loss
@@ -62,6 +61,7 @@ from sklar.evaluation.thresholds import (
 )
 
 __all__ = [
+    "AVERAGED",
     "ECE",
     "FEWEST",
     "ICI",
@@ -78,6 +78,7 @@ __all__ = [
     "EvaluationError",
     "Isotonic",
     "JointRecalibration",
+    "LabelConformal",
     "Logistic",
     "Macro",
     "Metric",
@@ -122,8 +123,10 @@ __all__ = [
     "ici",
     "interval_coverage",
     "joint_recalibration_from",
+    "judgeable",
     "log_loss",
     "match_rows",
+    "metric_by_name",
     "modality_shapley",
     "multiclass_brier",
     "multiclass_log_loss",
@@ -131,7 +134,6 @@ __all__ = [
     "precision_recall_curve",
     "recalibrate",
     "recalibrate_classes",
-    "recalibrate_labels",
     "recalibration_from",
     "reliability",
     "replicate_t_test",

@@ -52,6 +52,37 @@ class Conformal:
         return cls(float(content["level"]), thresholds, bool(content["by_label"]), int(content["rows"]))
 
 
+@dataclass(frozen=True)
+class LabelConformal:
+    """Split conformal sets of L labels, each from its own rows.
+
+    Attributes:
+        labels: L of them, of one event each.
+    """
+
+    labels: tuple[Conformal, ...]
+
+    def sets(self, probability: ArrayLike) -> NDArray[np.bool_]:
+        """(N, L, 2) whether 0, and 1, is in the set of each label.
+
+        Args:
+            probability: (N, L) of 1.
+        """
+        p = np.asarray(probability, dtype=np.float64)
+        if p.ndim != 2 or p.shape[1] != len(self.labels):
+            raise EvaluationError(f"probabilities have shape {p.shape} for {len(self.labels)} labels")
+        return np.stack([own.sets(column) for own, column in zip(self.labels, p.T, strict=True)], axis=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, ready for JSON."""
+        return {"labels": [own.to_dict() for own in self.labels]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "LabelConformal":
+        """The sets that ``to_dict`` described."""
+        return cls(tuple(map(Conformal.from_dict, content["labels"])))
+
+
 def fit_conformal(
     y: ArrayLike,
     probability: ArrayLike,
@@ -67,7 +98,8 @@ def fit_conformal(
     row a patient where the promise matters. With weights it is the weighted quantile, with a mean weight for
     the new row, which the promise holds for only roughly.
 
-    Source: Vovk, Gammerman and Shafer (2005); by label: Vovk (2012), "Mondrian".
+    Source: Vovk, Gammerman and Shafer (2005); by label: Vovk (2012), "Mondrian", and Sadinle, Lei and
+    Wasserman (2019), by whom sets of several classes are the least ambiguous ones.
 
     Args:
         y: (N,) labels 0 or 1, or classes 0 to K - 1.

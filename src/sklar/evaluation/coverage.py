@@ -50,7 +50,7 @@ def interval_coverage(
 
     Args:
         draw: A function of ``present`` (N, M) that gives (S, N) probabilities, one for each of S draws of the
-            missing modalities.
+            missing modalities; of K outputs (S, N, K), of which a row's share and width are the mean.
         present: (N, M) true where a modality was observed; rows with gaps are left out of the count.
         levels: L nominal levels in (0, 1).
         groups: (N,) names of what was sampled.
@@ -74,8 +74,8 @@ def interval_coverage(
             seen = there.copy()
             seen[np.ix_(complete, np.array(columns))] = False
             low, high = np.quantile(np.asarray(draw(seen), np.float64)[:, complete], tails, axis=0)
-            inside.append((low <= full) & (full <= high))
-            width.append((high - low).mean(1))
+            inside.append(_over_outputs((low <= full) & (full <= high)))
+            width.append(_over_outputs(high - low).mean(1))
         share = np.mean(inside, axis=0)
         found.append(
             Coverage(
@@ -87,6 +87,12 @@ def interval_coverage(
             )
         )
     return tuple(found)
+
+
+def _over_outputs(values: ArrayLike) -> Floats:
+    """(L, N) of (L, N) or (L, N, K)."""
+    found = np.asarray(values, dtype=np.float64)
+    return found if found.ndim == 2 else np.asarray(found.mean(2))
 
 
 def _mean(share: Floats, names: ArrayLike, resamples: int, seed: int) -> Estimate:

@@ -74,6 +74,13 @@ def too_few(y: ArrayLike, groups: ArrayLike, weight: ArrayLike | None = None, fe
     return ""
 
 
+def judgeable(
+    y: ArrayLike, groups: ArrayLike, weight: ArrayLike | None = None, fewest: int = FEWEST
+) -> NDArray[np.bool_]:
+    """(K,) which of several outcomes have enough events and non-events for an interval; see ``too_few``."""
+    return np.array([not too_few(own[:, None], groups, weight, fewest) for own in check_label_columns(y).T])
+
+
 def by_outcome(y: ArrayLike, groups: ArrayLike) -> NDArray[np.int64]:
     """(N,) strata for a bootstrap that keeps the number of events: whether a row's group has one.
 

@@ -1,6 +1,6 @@
 """Hiding modalities from a model that could see them.
 
-A model enters as a function ``predict(present) -> (N,) probabilities`` of the same N rows, in which
+A model enters as a function ``predict(present) -> (N,) or (N, K) probabilities`` of the same N rows, in which
 ``present`` (N, M) says what it may look at: never more than is there, and at least one modality a row.
 """
 
@@ -57,8 +57,9 @@ def at_risk(present: Present, rows: ArrayLike | None, columns: Sequence[int] | N
 
 
 def answer(predict: Predict, seen: Present) -> Floats:
-    """(N,) probabilities that a model gives to what it may see."""
-    return check_probability(predict(seen), len(seen))
+    """(N,) or (N, K) probabilities that a model gives to what it may see."""
+    found = np.asarray(predict(seen), dtype=np.float64)
+    return check_probability(found, (len(seen), *found.shape[1:]))
 
 
 def check_present(present: ArrayLike, rows: int | None = None) -> Present:

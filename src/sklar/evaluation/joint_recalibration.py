@@ -156,25 +156,6 @@ def recalibrate_classes(
     return _softmax(labels, np.log(inside(predicted)), weights / weights.sum())
 
 
-def recalibrate_labels(
-    kind: Kind, y: Floats, probability: Floats, weight: ArrayLike | None = None
-) -> ByLabel:
-    """Fit a map of each of L labels on the rows where it is known.
-
-    Args:
-        kind: Of ``recalibrate``.
-        y: (N, L) 0, 1 or NaN.
-        probability: (N, L).
-        weight: (N,) case weights.
-    """
-    weights = check_weight(weight, len(y))
-    maps = []
-    for own, p in zip(y.T, probability.T, strict=True):
-        known = ~np.isnan(own)
-        maps.append(recalibrate(kind, own[known], p[known], weights[known]))
-    return ByLabel(tuple(maps))
-
-
 def cross_fitted_classes(
     kind: Kind,
     y: ArrayLike,
@@ -228,7 +209,8 @@ def _softmax(labels: Floats, x: Floats, weights: Floats) -> Softmax:
     """Maximum likelihood; the loss is convex in slope and biases."""
     loss = _Loss(labels, x, weights)
     start = np.concatenate(([1.0], np.zeros(labels.shape[1] - 1)))
-    found = minimize(loss.value, start, jac=loss.slope, hess=loss.curvature, method="trust-exact", tol=1e-10)
+    derivatives = {"jac": loss.slope, "hess": loss.curvature}
+    found = minimize(loss.value, start, method="trust-exact", tol=1e-10, **derivatives)
     fitted = Softmax(float(found.x[0]), (0.0, *map(float, found.x[1:])))
     chance = (labels * fitted(np.exp(x))).sum(1)[weights > 0]
     # where every row's own class is the likely one, a steeper slope is always better
@@ -236,15 +218,14 @@ def _softmax(labels: Floats, x: Floats, weights: Floats) -> Softmax:
     if separated or not fitted.slope > 0:
         why = "separate the classes" if separated else f"fall as risk rises (slope {fitted.slope:.3g})"
         raise EvaluationError(
-            f"the {len(chance)} probabilities to calibrate on {why}, so no logistic map fits. Take more rows, "
-            "or look at the model"
+            f"the {len(chance)} probabilities to calibrate on {why}, so no logistic map fits. Take more "
+            "rows, or look at the model"
         )
     return fitted
 
 
 _STEEPEST = 1e3
-"""A slope that only probabilities that separate the classes, but for ties,
-reach."""
+"""A slope that only probabilities that separate the classes, but for ties, reach."""
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,17 @@ _MOST = 12
 """Modalities: 4,096 predictions of every row."""
 
 
-def coalitions(predict: Predict, present: ArrayLike, base: float) -> tuple[Present, Floats]:
+def coalitions(predict: Predict, present: ArrayLike, base: float | Floats) -> tuple[Present, Floats]:
     """What a model answers to every subset of the modalities.
 
     Args:
         predict: Of the N rows.
         present: (N, M) true where a modality was observed.
-        base: Answer to a row that shows nothing, such as the prevalence; the model is not asked.
+        base: Answer to a row that shows nothing, such as the prevalence, or (K,) of them; the
+            model is not asked.
 
     Returns:
-        (2^M, M) subsets, and (2^M, N) probabilities.
+        (2^M, M) subsets, and (2^M, N) or (2^M, N, K) probabilities.
     """
     there = check_present(present)
     count = there.shape[1]
@@ -32,7 +33,7 @@ def coalitions(predict: Predict, present: ArrayLike, base: float) -> tuple[Prese
             f"{count} modalities have 2^{count} subsets, each a prediction of every row; {_MOST} will do"
         )
     subsets = (np.arange(2**count)[:, None] >> np.arange(count)) % 2 == 1
-    answers = np.full((len(subsets), len(there)), base)
+    answers = np.full((len(subsets), len(there), *np.shape(base)), base)
     for index, subset in enumerate(subsets[1:], start=1):
         seen = there & subset
         some = seen.any(1)
@@ -79,8 +80,8 @@ def modality_shapley(
     Args:
         metric: A metric or its name; of a model that sees nothing it is that of constant answers.
         subsets: (2^M, M) and
-        answers: (2^M, N), as ``coalitions`` gives them.
-        y: (N,) labels, 0 or 1.
+        answers: (2^M, N) or (2^M, N, K), as ``coalitions`` gives them.
+        y: (N,) labels, 0 or 1; (N, K) where the metric is of several outcomes.
         groups: (N,) names of what was sampled.
         resamples: Number of replicates.
         seed: Of the replicates.

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from sklar.evaluation.bootstrap import replicates, resample_weights_for, summarise
 from sklar.evaluation.catalogue import metric_by_name
-from sklar.evaluation.checks import EvaluationError, check_labels
+from sklar.evaluation.checks import EvaluationError, check_label_columns, check_labels
 from sklar.evaluation.estimate import Estimate
 from sklar.evaluation.hiding import Predict, answer, at_risk, check_present, hide
 from sklar.evaluation.metric import Metric
@@ -52,7 +52,7 @@ def stress_curve(
     Args:
         metric: A metric or its name.
         predict: Of the N rows.
-        y: (N,) labels, 0 or 1.
+        y: (N,) labels, 0 or 1; (N, K) where the metric is of several outcomes.
         present: (N, M) true where a modality was observed.
         rates: T probabilities of hiding a present modality.
         groups: (N,) names of what was sampled.
@@ -63,7 +63,7 @@ def stress_curve(
         columns: Positions of the modalities that may be lost; all by default.
         judged: (N,) true where rows are judged: the curve of one subgroup; all by default.
     """
-    labels = check_labels(y)
+    labels = check_labels(y) if np.ndim(y) == 1 else check_label_columns(y)
     there = check_present(present, len(labels))
     chosen = np.ones(len(labels), dtype=bool) if judged is None else np.asarray(judged, dtype=bool)
     named = metric_by_name(metric)

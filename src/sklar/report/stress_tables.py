@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sklar.evaluation import METRICS
+from sklar.evaluation import metric_by_name
 from sklar.report.formats import Cell, TextTable
 from sklar.report.tables import display
 from sklar.report.writers import estimate
@@ -20,12 +20,15 @@ def stress_dict(found: "Stress") -> dict[str, Any]:
         "curves": {name: asdict(curve) for name, curve in found.curves.items()},
         "shapley": {name: asdict(share) for name, share in found.shapley.items()},
         "coverage": [asdict(by) for by in found.coverage],
+        **({"outputs": list(found.outputs)} if found.outputs else {}),
     }
 
 
 def stress_tables(model: str, found: "Stress") -> list[TextTable]:
     """The curves, the shares, and the coverage of intervals where there is one."""
-    label, name = METRICS[found.metric].label, display(model)
+    label, name = metric_by_name(found.metric).label, display(model)
+    if found.outputs:
+        label += f" of {', '.join(found.outputs)}"
     rates = next(iter(found.curves.values())).rates
     curves = TextTable(
         ["Hidden", *(f"{rate:.0%}" for rate in rates)],

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Generator
 
 from sklar.data.loading import PreparedDataset, loader
+from sklar.data.outcome import event_columns, labelled
 from sklar.data.store import PreparedData
 from sklar.runs.run import Run
 from sklar.training.predict import BATCH
@@ -28,12 +29,13 @@ class MaskedRows:
         matched: Only rows that have every modality.
 
     Attributes:
-        y: (N,) labels, 0 or 1.
+        y: (N,) labels, 0 or 1; of K outputs (N, K) 0, 1 or NaN, a class against the rest.
         present: (N, M) which modalities were observed.
         ids: (N,) row names.
         groups: (N,) names of what was sampled.
         weight: (N,) weights for censoring.
         modalities: Names of the M columns.
+        outputs: Names of the K labels or classes; empty where there is one event.
 
     Raises:
         UserError: The run is a reference model.
@@ -52,22 +54,27 @@ class MaskedRows:
         self._model, self._calibration = run.model, run.calibration
         own, documents = run.ready(data)
         rows = own.rows(split, matched=matched)
-        rows = rows[~np.isnan(own.target[rows])]
+        rows = rows[labelled(own.target[rows])]
         self._batches: list[Batch] = list(loader(PreparedDataset(own, rows, documents), BATCH))
         self._draws = draws or run.config.training.draws
         self._seed = run.config.seed if seed is None else seed
-        self.y = own.target[rows].astype(np.int64)
+        events = event_columns(own.schema, own.target[rows])
+        self.outputs = () if own.schema.task == "binary" else own.schema.outputs
+        self.y = events if self.outputs else events[:, 0].astype(np.int64)
         self.present = own.present[rows]
         self.ids, self.groups, self.weight = own.ids[rows], own.groups[rows], own.weight[rows]
         self.modalities = own.modalities
 
     def draw(self, present: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(S, N) probabilities of S draws, when the model sees ``present`` (N, M); 1 if it draws none."""
+        """(S, N) or (S, N, K) probabilities of S draws, when the model sees ``present`` (N, M).
+
+        S is 1 for a model that draws nothing.
+        """
         found = self._answers(present)
         return found if self._calibration is None else self._calibration.recalibration(found)
 
     def predict(self, present: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(N,) probabilities, averaged over the draws, when the model sees ``present`` (N, M)."""
+        """(N,) or (N, K) probabilities, averaged over the draws, when the model sees ``present`` (N, M)."""
         found = np.asarray(self._answers(present).mean(0))
         return found if self._calibration is None else self._calibration.recalibration(found)
 
@@ -79,6 +86,7 @@ class MaskedRows:
             seen = torch.from_numpy(present[start : start + len(batch)].copy())
             generator = Generator().manual_seed(self._seed)
             masked = replace(batch, present=seen).to(device)
-            answers.append(self._model.predict_draws(masked, self._draws, generator)[..., 0].double().cpu())
+            answers.append(self._model.predict_draws(masked, self._draws, generator).double().cpu())
             start += len(batch)
-        return np.asarray(torch.cat(answers, dim=1).numpy())
+        found = torch.cat(answers, dim=1)
+        return np.asarray((found if self.outputs else found.squeeze(-1)).numpy())

@@ -1,4 +1,7 @@
-"""Recalibrated probabilities and prediction sets, from validation rows that model selection does not see."""
+"""Recalibrated probabilities and prediction sets, from validation rows that model selection does not see.
+
+An event has one map; of several labels each has its own, and classes have one that keeps their sum at one.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -8,19 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from sklar.data.outcome import labelled
 from sklar.data.store import PreparedData
 from sklar.evaluation import (
+    ByLabel,
     Conformal,
     EvaluationError,
+    JointRecalibration,
+    LabelConformal,
     Recalibration,
     assign_folds,
     brier,
     cross_fitted,
+    cross_fitted_classes,
     fit_conformal,
+    joint_recalibration_from,
+    multiclass_brier,
+    one_vs_rest,
     recalibrate,
+    recalibrate_classes,
     recalibration_from,
 )
-from sklar.types import Predictions
+from sklar.evaluation.recalibration import Kind
+from sklar.types import Predictions, TaskName
+
+Floats = NDArray[np.float64]
+Names = NDArray[np.str_]
+_Fitted = tuple[Recalibration | JointRecalibration, Conformal | LabelConformal, float, float]
+"""A map, its sets, and the Brier score before and after."""
 
 CALIBRATION = "calibration.json"
 ENOUGH = 400
@@ -40,8 +58,9 @@ class CalibrationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["none", "logistic", "isotonic"] = "none"
+    """Of classes "logistic" is `sklar.evaluation.Softmax`, "isotonic" `sklar.evaluation.OneVsRest`."""
     level: float = Field(default=0.9, gt=0, lt=1)
-    """Share of events, and of non-events, whose prediction set holds the truth."""
+    """Share of events, and of non-events, whose prediction set holds the truth; of classes, of each."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +71,28 @@ class Calibration:
         recalibration: From the model's probability to the one that is reported.
         conformal: Sets from reported probabilities.
         rows: Labelled rows that both were fitted on.
-        events: Events among them.
+        events: Events among them; of several labels, rows with any. None of classes.
         kept: Whether these rows were kept from model selection.
-        brier_before: Brier score of the model's own probabilities on these rows.
+        brier_before: Brier score of the model's own probabilities on these rows; of several labels the mean.
         brier_after: Of probabilities recalibrated without the row's own fold.
     """
 
-    recalibration: Recalibration
-    conformal: Conformal
+    recalibration: Recalibration | JointRecalibration
+    conformal: Conformal | LabelConformal
     rows: int
-    events: int
+    events: int | None
     kept: bool
     brier_before: float
     brier_after: float
 
     def apply(self, predictions: Predictions) -> Predictions:
         """Predictions whose probabilities and intervals went through the map, which rises."""
-        mapped = (self.recalibration(p) for p in (predictions.probability, predictions.low, predictions.high))
-        probability, low, high = mapped
-        return replace(predictions, probability=probability, low=low, high=high)
+        p, recalibration = predictions.probability, self.recalibration
+        if isinstance(recalibration, JointRecalibration):
+            low, high = (recalibration.ends(p, end) for end in (predictions.low, predictions.high))
+        else:
+            low, high = (recalibration(end) for end in (predictions.low, predictions.high))
+        return replace(predictions, probability=recalibration(p), low=low, high=high)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
@@ -86,9 +108,11 @@ class Calibration:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Calibration":
         """What ``to_dict`` described."""
+        kind, sets = content["recalibration"]["kind"], content["conformal"]
+        read = recalibration_from if kind in ("logistic", "isotonic") else joint_recalibration_from
         return cls(
-            recalibration=recalibration_from(content["recalibration"]),
-            conformal=Conformal.from_dict(content["conformal"]),
+            recalibration=read(content["recalibration"]),
+            conformal=(LabelConformal if "labels" in sets else Conformal).from_dict(sets),
             **{name: content[name] for name in _PLAIN},
         )
 
@@ -119,10 +143,11 @@ def validation_rows(config: CalibrationConfig, data: PreparedData, seed: int) ->
     rows = data.rows("valid")
     if config.method == "none":
         return ValidationRows(rows, rows[:0], kept=False)
-    known = ~np.isnan(data.target[rows])
-    if known.sum() < ENOUGH:
+    target = data.target[rows]
+    if labelled(target).sum() < ENOUGH:
         return ValidationRows(rows, rows, kept=False)
-    aside = assign_folds(data.target[rows], data.groups[rows], PARTS, seed) == 0
+    any_event = target if target.ndim == 1 else (target == 1).any(1)
+    aside = assign_folds(any_event, data.groups[rows], PARTS, seed) == 0
     return ValidationRows(rows[~aside], rows[aside], kept=True)
 
 
@@ -151,22 +176,55 @@ def calibrate(
     if config.method == "none":
         return None
     predictions = answer(rows.calibration)
-    known = ~np.isnan(predictions.target)
-    y, p = predictions.target[known], predictions.probability[known]
+    known = labelled(predictions.target)
+    y, p, groups = predictions.target[known], predictions.probability[known], predictions.groups[known]
     weight = predictions.weight[known] if weighted else np.ones(len(y))
+    events = None if predictions.task == "multiclass" else int((y == 1).reshape(len(y), -1).any(1).sum())
+    fit = _FITS[predictions.task]
     try:
-        honest = cross_fitted(config.method, y, p, predictions.groups[known], weight, FOLDS, seed)
-        return Calibration(
-            recalibration=recalibrate(config.method, y, p, weight),
-            conformal=fit_conformal(y, honest, config.level, weight, by_label=True),
-            rows=len(y),
-            events=int(y.sum()),
-            kept=rows.kept,
-            brier_before=brier(y, p, weight),
-            brier_after=brier(y, honest, weight),
-        )
+        fitted = fit(config.method, config.level, y, p, groups, weight, seed)
     except EvaluationError as error:
+        among = "" if events is None else f" with {events} events"
         raise EvaluationError(
-            f"calibration.method={config.method} on {len(y)} validation rows with {int(y.sum())} events: "
+            f"calibration.method={config.method} on {len(y)} validation rows{among}: "
             f"{error}. Train with --set calibration.method=none"
         ) from error
+    recalibration, conformal, before, after = fitted
+    return Calibration(recalibration, conformal, len(y), events, rows.kept, before, after)
+
+
+def _fit_event(
+    kind: Kind, level: float, y: Floats, p: Floats, groups: Names, weight: Floats, seed: int
+) -> tuple[Recalibration, Conformal, float, float]:
+    honest = cross_fitted(kind, y, p, groups, weight, FOLDS, seed)
+    conformal = fit_conformal(y, honest, level, weight, by_label=True)
+    return recalibrate(kind, y, p, weight), conformal, brier(y, p, weight), brier(y, honest, weight)
+
+
+def _fit_labels(
+    kind: Kind, level: float, y: Floats, p: Floats, groups: Names, weight: Floats, seed: int
+) -> _Fitted:
+    parts = []
+    for own, predicted in zip(y.T, p.T, strict=True):
+        known = ~np.isnan(own)
+        columns = (own[known], predicted[known], groups[known], weight[known])
+        parts.append(_fit_event(kind, level, *columns, seed))
+    maps, sets, before, after = zip(*parts, strict=True)
+    return ByLabel(maps), LabelConformal(sets), float(np.mean(before)), float(np.mean(after))
+
+
+def _fit_classes(
+    kind: Kind, level: float, y: Floats, p: Floats, groups: Names, weight: Floats, seed: int
+) -> _Fitted:
+    events = one_vs_rest(y, p.shape[1])
+    honest = cross_fitted_classes(kind, y, p, groups, weight, FOLDS, seed)
+    conformal = fit_conformal(y, honest, level, weight, by_label=True)
+    before, after = (multiclass_brier(events, own, weight) for own in (p, honest))
+    return recalibrate_classes(kind, y, p, weight), conformal, before, after
+
+
+_FITS: dict[TaskName, Callable[[Kind, float, Floats, Floats, Names, Floats, int], _Fitted]] = {
+    "binary": _fit_event,
+    "multilabel": _fit_labels,
+    "multiclass": _fit_classes,
+}
