@@ -117,7 +117,22 @@ class Table(_Rows):
     strength: Float[Tensor, "b q"] | None = None
 
 
-Input = Series | Image | Documents | Table
+@dataclass(frozen=True)
+class Encoding(_Rows):
+    """What the frozen part of an encoder makes of an input, in the place of that input.
+
+    Attributes:
+        x: (B, L, C) tokens or (B, C, H, W) maps.
+        valid: (B, L) true where a token exists; None when all do.
+        times: Those of the input.
+    """
+
+    x: Float[Tensor, "b *shape"]
+    valid: Bool[Tensor, "b l"] | None = None
+    times: Float[Tensor, "b l"] | None = None
+
+
+Input = Series | Image | Documents | Table | Encoding
 
 
 def _mover(device: torch.device | str) -> Callable[[Tensor], Tensor]:

@@ -15,10 +15,14 @@ from sklar.data.source import DataSource, observed_cells
 from sklar.data.store import PreparedData
 from sklar.data.tables import listed
 from sklar.errors import UserError
-from sklar.types import Batch, Documents, Input, Series, Table
+from sklar.types import Batch, Documents, Encoding, Input, Series, Table
 
 Tokens = tuple[NDArray[np.integer[Any]], NDArray[np.bool_]]
 """Token ids (N_present, D, L) and where a token exists (N_present, D, L), in the order of the index."""
+
+
+Encodings = Mapping[str, NDArray[np.float32]]
+"""What frozen encoders make of modalities: (N_present, *shape), in the order of the index."""
 
 
 class PreparedDataset(Dataset[Batch]):
@@ -36,6 +40,7 @@ class PreparedDataset(Dataset[Batch]):
         augment: Seed of the changes of training pictures, together with the epoch that `set_epoch` chose
             and the row; None leaves pictures as they are.
         factor: (N,) what multiplies the weight of each row of the index; None is one.
+        encodings: Read for these modalities instead of their content.
 
     Raises:
         UserError: A text modality has no tokens, or tokens of another number of rows.
@@ -49,6 +54,7 @@ class PreparedDataset(Dataset[Batch]):
         censoring: Literal["complete", "ipcw"] = "complete",
         augment: int | None = None,
         factor: NDArray[np.float64] | None = None,
+        encodings: Encodings | None = None,
     ):
         if censoring not in ("complete", "ipcw"):
             raise UserError(f"censoring {censoring!r}: choose 'complete' (all weights 1) or 'ipcw'")
@@ -58,6 +64,7 @@ class PreparedDataset(Dataset[Batch]):
         self.censoring = censoring
         self.augment = augment
         self.factor = factor
+        self.encodings = encodings or {}
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -77,7 +84,7 @@ class PreparedDataset(Dataset[Batch]):
         weight = self.data.weight[rows] if self.censoring == "ipcw" else np.ones(len(rows))
         weight = weight if self.factor is None else weight * self.factor[rows]
         return Batch(
-            inputs={name: self._input(name, rows) for name in self.data.modalities},
+            inputs={name: self.item(name, rows) for name in self.data.modalities},
             present=_tensor(self.data.present[rows]),
             target=_tensor(self.data.target[rows].astype(np.float32)),
             ids=_tensor(rows),
@@ -85,9 +92,12 @@ class PreparedDataset(Dataset[Batch]):
             weight=_tensor(weight.astype(np.float32)),
         )
 
-    def _input(self, name: str, rows: NDArray[np.int64]) -> Input:
+    def item(self, name: str, rows: NDArray[np.int64]) -> Input:
+        """One modality of rows of the index."""
         place = self.data.positions[rows, self.data.modalities.index(name)]
         has = place >= 0
+        if name in self.encodings:
+            return self._encoding(name, place, has)
         spec = self.data.schema.modalities[name]
         if isinstance(spec, TimeSeries):
             return self._series(name, spec, place, has)
@@ -100,9 +110,27 @@ class PreparedDataset(Dataset[Batch]):
         ids, attention = self.documents[name]
         tokens = _spread(ids[place[has]].astype(np.int64), has)
         mask = _spread(attention[place[has]], has)
+        return Documents(tokens, mask, mask.any(-1), self._document_times(name, place, has))
+
+    def _encoding(self, name: str, place: NDArray[np.int64], has: NDArray[np.bool_]) -> Encoding:
+        x = _spread(self.encodings[name][place[has]], has)
+        if name not in self.documents:
+            return Encoding(x, None, self._picture_times(name, place, has))
+        valid = _spread(np.asarray(self.documents[name][1][place[has]].any(-1)), has)
+        return Encoding(x, valid, self._document_times(name, place, has))
+
+    def _document_times(
+        self, name: str, place: NDArray[np.int64], has: NDArray[np.bool_]
+    ) -> torch.Tensor | None:
         times = self.data.document_times(name)
-        when = None if times is None else _spread(times[place[has], : ids.shape[1]], has)
-        return Documents(tokens, mask, mask.any(-1), when)
+        count = self.documents[name][0].shape[1]
+        return None if times is None else _spread(times[place[has], :count], has)
+
+    def _picture_times(
+        self, name: str, place: NDArray[np.int64], has: NDArray[np.bool_]
+    ) -> torch.Tensor | None:
+        times = self.data.picture_times(name)
+        return None if times is None else _spread(times[place[has], None], has)
 
     def _series(
         self, name: str, spec: TimeSeries, place: NDArray[np.int64], has: NDArray[np.bool_]
@@ -132,8 +160,7 @@ class PreparedDataset(Dataset[Batch]):
         stored = torch.from_numpy(self.data.pictures(name)[place[has]])
         pixels = torch.zeros((len(has), spec.channels, *spec.shape))
         pixels[torch.from_numpy(has)] = to_pixels(stored, spec, uniforms)
-        times = self.data.picture_times(name)
-        return types.Image(pixels, None if times is None else _spread(times[place[has], None], has))
+        return types.Image(pixels, self._picture_times(name, place, has))
 
     def _table(self, name: str, place: NDArray[np.int64], has: NDArray[np.bool_]) -> Table:
         ready = self.data.ready_table(name)

@@ -1,6 +1,9 @@
 """Sizes of attention layers: the rule between them, and how transformers calls them."""
 
+import json
 from typing import Any, Protocol, TypeVar
+
+from transformers import PreTrainedModel
 
 
 class AttentionSettings(Protocol):
@@ -45,3 +48,9 @@ def configuration(settings: AttentionSettings) -> dict[str, Any]:
     sizes = {theirs: getattr(settings, ours) for theirs, ours in SIZES.items()}
     dropouts = ("hidden_dropout_prob", "attention_probs_dropout_prob")
     return sizes | dict.fromkeys(dropouts, settings.dropout)
+
+
+def without_dropout(network: PreTrainedModel) -> str:
+    """The configuration of a network of transformers as text, but for what matters in training alone."""
+    found = network.config.to_dict()
+    return json.dumps({key: own for key, own in found.items() if "dropout" not in key}, sort_keys=True)

@@ -106,10 +106,16 @@ class Encoders(nn.Module):
     def forward(self, batch: Batch, exchanges: Sequence[Exchange] = ()) -> Encoded:
         """Walk all backbones to the end, stopping for each exchange at its stages."""
         require(batch, self.modalities)
-        features = {name: f for name in self.modalities if (f := self._start(batch, name)) is not None}
-        done = dict.fromkeys(features, 0)
+        begun = {name: b for name in self.modalities if (b := self._begin(batch, name)) is not None}
+        features = {name: feature for name, (feature, _) in begun.items()}
+        done = {name: stages for name, (_, stages) in begun.items()}
 
         def advance(name: str, stop: int) -> None:
+            if stop < done[name]:
+                raise ValueError(
+                    f"{name!r} is read after {stop} stages of its encoder; the encoding is what {done[name]} "
+                    "make: give the input itself"
+                )
             features[name] = self.backbone(name).advance(features[name], done[name], stop)
             done[name] = stop
 
@@ -129,14 +135,14 @@ class Encoders(nn.Module):
         }
         return Encoded(features, pooled, latents, batch.present)
 
-    def _start(self, batch: Batch, name: str) -> Feature | None:
+    def _begin(self, batch: Batch, name: str) -> tuple[Feature, int] | None:
         has, item = batch.has(name), batch.inputs[name]
         if self.absent == "zero_input":
-            return self.backbone(name).start(item.blank(~has), None)
+            return self.backbone(name).begin(item.blank(~has), None)
         rows = has.nonzero().squeeze(1)
         if not len(rows):
             return None
-        return self.backbone(name).start(item, None if len(rows) == len(batch) else rows)
+        return self.backbone(name).begin(item, None if len(rows) == len(batch) else rows)
 
     def _pool(self, batch: Batch, features: Mapping[str, Feature], name: str) -> Tensor:
         backbone = self.backbone(name)

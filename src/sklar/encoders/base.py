@@ -4,6 +4,7 @@ A backbone is walked stage by stage, so that models which exchange information h
 (MMTM, DAFT) or share a trunk (DrFuse) need nothing of the backbone but its stages.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sklar.encoders.pretrained import Loaded
-from sklar.types import Input
+from sklar.types import Encoding, Input
 
 Place = Literal["early", "late", "fork", "tokens"]
 """A named number of stages, see `Backbone.tap`."""
@@ -77,6 +78,8 @@ class Backbone(nn.Module, ABC):
         widths: Channels after each stage.
         out_dim: Width of the pooled vector.
         frozen: Names of the parts that do not learn.
+        fixed: How many stages, from the first, are frozen together with `start`, so that equal inputs have
+            equal features after them; None when `start` or no more than a part of it is frozen.
         timed: Whether the tokens at ``tap("tokens")`` are what `Input.times` are the times of.
         loaded: Where pretrained weights came from; None from scratch.
     """
@@ -84,6 +87,7 @@ class Backbone(nn.Module, ABC):
     widths: tuple[int, ...]
     out_dim: int
     frozen: tuple[str, ...] = ()
+    fixed: int | None = None
     timed: bool = False
     loaded: Loaded | None = None
 
@@ -129,9 +133,44 @@ class Backbone(nn.Module, ABC):
         """Remove what only later stages and `pool` use: the feature after ``stage`` stages is the result."""
         self.drop(range(stage + 1, len(self.widths) + 2))
 
-    def freeze(self, *parts: str) -> None:
-        """Keep the named submodules as they are: no gradients, no dropout, no new batch statistics."""
-        self.frozen = parts
+    def begin(self, item: Input, rows: Int[Tensor, " n"] | None) -> tuple[Feature, int]:
+        """The feature of the given rows to go on from, and how many stages it has run.
+
+        Raises:
+            ValueError: An `Encoding` for a backbone without a frozen part.
+        """
+        if not isinstance(item, Encoding):
+            return self.start(item, rows), 0
+        if self.fixed is None:
+            raise ValueError("an encoding stands for the frozen part of a backbone; nothing of this one is")
+        chosen = item if rows is None else item.rows(rows)
+        return Feature(chosen.x, chosen.valid, rows, len(item)), self.fixed
+
+    def least(self, feature: Feature) -> Feature:
+        """What `pool` needs of the output of the last stage, and pools to the same."""
+        return feature
+
+    def settings(self) -> str:
+        """What beside their weights decides the output of the frozen parts."""
+        return type(self).__name__
+
+    def digest(self) -> str:
+        """A hash of the frozen parts: their weights and `settings`."""
+        found = hashlib.sha256(self.settings().encode())
+        for part in self.frozen:
+            for name, tensor in self.get_submodule(part).state_dict().items():
+                found.update(f"{part}.{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
+
+    def freeze(self, *parts: str, fixed: int | None = None) -> None:
+        """Keep the named submodules as they are: no gradients, no dropout, no new batch statistics.
+
+        Args:
+            parts: Names.
+            fixed: See the attribute.
+        """
+        self.frozen, self.fixed = parts, fixed
         for part in parts:
             self.get_submodule(part).requires_grad_(False)
         self.train(self.training)

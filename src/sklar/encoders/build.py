@@ -103,6 +103,11 @@ class EncoderConfig(BaseModel):
     text: TextConfig = BertTextConfig()
     table: TabularConfig = TabularConfig()
 
+    @property
+    def freezes(self) -> bool:
+        """Whether an encoder, if the data have its kind of input, keeps its weights."""
+        return self.image.freeze or (isinstance(self.text, PretrainedTextConfig) and self.text.freeze)
+
 
 def without_weights(config: EncoderConfig) -> EncoderConfig:
     """The same architecture from scratch: for a model whose trained weights are about to be read."""

@@ -1,5 +1,6 @@
 """Residual networks for images, walked stage by stage."""
 
+from dataclasses import replace
 from typing import Literal, cast, final
 
 from jaxtyping import Float, Int
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ResNetConfig, ResNetModel
 
+from sklar.encoders.attention import without_dropout
 from sklar.encoders.base import Backbone, Feature, Place
 from sklar.encoders.pretrained import fill
 from sklar.types import Image, Input
@@ -97,7 +99,7 @@ class ResNetImage(Backbone):
         self.widths = (stem, *widths)
         self.out_dim = widths[-1]
         if config.freeze:
-            self.freeze("network")
+            self.freeze("network", fixed=len(self.widths))
 
     def start(self, item: Input, rows: Int[Tensor, " n"] | None) -> Feature:
         pixels = cast(Image, item).pixels
@@ -118,6 +120,12 @@ class ResNetImage(Backbone):
     def tap(self, where: Place) -> int:
         """A fork shares the stem only, as published (Yao et al. 2024)."""
         return 1 if where == "fork" else super().tap(where)
+
+    def settings(self) -> str:
+        return without_dropout(self.network)
+
+    def least(self, feature: Feature) -> Feature:
+        return replace(feature, x=feature.x.mean((2, 3), keepdim=True))
 
     def pool(self, feature: Feature) -> Float[Tensor, "b out"]:
         return feature.scatter(self.dropout(feature.x.mean((2, 3))))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, BertConfig, BertModel, PreTrainedModel
 from transformers.models.auto import CONFIG_MAPPING
 
-from sklar.encoders.attention import configuration, heads_divide_hidden
+from sklar.encoders.attention import configuration, heads_divide_hidden, without_dropout
 from sklar.encoders.base import Backbone, Feature, Place
 from sklar.encoders.pretrained import fill
 from sklar.errors import DataError, UserError
@@ -122,7 +122,7 @@ class BertText(Backbone):
         self.widths = (hidden, config.out_dim)
         self.out_dim = config.out_dim
         if isinstance(config, PretrainedTextConfig) and config.freeze:
-            self.freeze("bert")
+            self.freeze("bert", fixed=0)
 
     def start(self, item: Input, rows: Int[Tensor, " n"] | None) -> Feature:
         documents = cast(Documents, item)
@@ -161,6 +161,9 @@ class BertText(Backbone):
     def tap(self, where: Place) -> int:
         """One token per document before the mean; nothing that a fork could share without the words."""
         return {"fork": 0, "tokens": 1}.get(where, super().tap(where))
+
+    def settings(self) -> str:
+        return f"{without_dropout(self.bert)} {self.mean_of_tokens}"
 
     def pool(self, feature: Feature) -> Float[Tensor, "b out"]:
         return feature.scatter(feature.x.squeeze(1))

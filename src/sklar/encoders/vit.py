@@ -1,5 +1,6 @@
 """Vision transformers for images, walked in four groups of blocks."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal, cast, final
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import ViTConfig, ViTModel
 
-from sklar.encoders.attention import SIZES, configuration, heads_divide_hidden
+from sklar.encoders.attention import SIZES, configuration, heads_divide_hidden, without_dropout
 from sklar.encoders.base import Backbone, Feature
 from sklar.encoders.pretrained import fill
 from sklar.errors import UserError
@@ -94,7 +95,7 @@ class ViTImage(Backbone):
         self.widths = (config.hidden,) * (1 + len(self.groups))
         self.out_dim = config.hidden
         if config.freeze:
-            self.freeze("network")
+            self.freeze("network", fixed=len(self.widths))
 
     def start(self, item: Input, rows: Int[Tensor, " n"] | None) -> Feature:
         pixels = cast(Image, item).pixels
@@ -122,6 +123,12 @@ class ViTImage(Backbone):
         groups = [tuple(f"network.{blocks}.{layer}" for layer in group) for group in self.groups]
         groups[-1] = (*groups[-1], "network.layernorm")
         return (), ("network.embeddings",), *groups, ()
+
+    def settings(self) -> str:
+        return without_dropout(self.network)
+
+    def least(self, feature: Feature) -> Feature:
+        return replace(feature, x=feature.x[:, :1])
 
     def pool(self, feature: Feature) -> Float[Tensor, "b out"]:
         return feature.scatter(self.dropout(feature.x[:, 0]))

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sklar import processes
-from sklar.types import Documents, Image, Input, Series
+from sklar.types import Documents, Encoding, Image, Input, Series
 
 
 @final
@@ -123,7 +123,7 @@ def times_of(item: Input, there: Bool[Tensor, "b k"]) -> Float[Tensor, "b k"]:
         item: The input.
         there: (B, K) which tokens exist.
     """
-    if isinstance(item, Series | Documents | Image) and item.times is not None:
+    if isinstance(item, Series | Documents | Image | Encoding) and item.times is not None:
         return item.times
     if isinstance(item, Series):
         return (there.cumsum(1) - there.sum(1, keepdim=True)).float()

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from sklar.alignment import CopulaAlignment, Noise, shuffled
-from sklar.data.loading import PreparedDataset, Tokens, loader
+from sklar.data.loading import Encodings, PreparedDataset, Tokens, loader
 from sklar.data.store import PreparedData
 from sklar.models import FusionModel
 from sklar.runs.folder import to_json
@@ -30,7 +29,12 @@ _LEVEL = 0.9
 
 
 def keep_latents(
-    folder: Path, model: FusionModel, data: PreparedData, documents: Mapping[str, Tokens], seed: int
+    folder: Path,
+    model: FusionModel,
+    data: PreparedData,
+    documents: Mapping[str, Tokens],
+    seed: int,
+    encodings: Encodings | None = None,
 ) -> None:
     """Write ``latents.json``, where the model has a joint and the validation rows are not too few.
 
@@ -42,15 +46,14 @@ def keep_latents(
         data: The folder, with the statistics that the model was trained with.
         documents: Token ids and mask of every text modality.
         seed: Of the draws.
+        encodings: See `sklar.data.loading.PreparedDataset`.
     """
     rows = data.rows("valid")
     if len(rows) > _MOST:
         rows = np.sort(np.random.default_rng(seed).choice(rows, _MOST, replace=False))
     if model.joint is not None and len(rows) >= FEWEST:
-        write(
-            folder / LATENTS,
-            to_json(latent_record(model.joint, *_latents(model, data, rows, documents), seed)),
-        )
+        found = _latents(model, PreparedDataset(data, rows, documents, encodings=encodings))
+        write(folder / LATENTS, to_json(latent_record(model.joint, *found, seed)))
 
 
 @torch.no_grad()
@@ -83,12 +86,10 @@ def latent_record(
 
 
 @torch.no_grad()
-def _latents(
-    model: FusionModel, data: PreparedData, rows: NDArray[np.int64], documents: Mapping[str, Tokens]
-) -> tuple[dict[str, Tensor], Tensor]:
+def _latents(model: FusionModel, dataset: PreparedDataset) -> tuple[dict[str, Tensor], Tensor]:
     device = next(model.parameters()).device
     parts, masks = [], []
-    for batch in loader(PreparedDataset(data, rows, documents), BATCH):
+    for batch in loader(dataset, BATCH):
         there = batch.to(device)
         parts.append(model(there).latents)
         masks.append(there.present)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from sklar import processes
-from sklar.data.loading import PreparedDataset, Tokens, loader
+from sklar.data.loading import Encodings, PreparedDataset, Tokens, loader
 from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
 from sklar.encoders import Backbone, WordPiece
@@ -27,8 +27,9 @@ from sklar.training.calibration import CALIBRATION, ValidationRows, calibrate, v
 from sklar.training.callbacks import Watch
 from sklar.training.class_weights import class_weights
 from sklar.training.config import RunConfig
+from sklar.training.encodings import ENCODINGS, fixed, kept
 from sklar.training.files import write
-from sklar.training.inputs import find_weights, tokenise, tokenizer_file, train_tokenizers
+from sklar.training.inputs import find_weights, key_of_tokens, tokenise, tokenizer_file, train_tokenizers
 from sklar.training.members import Member, fit_members, together
 from sklar.training.predict import of, predict
 from sklar.training.reference import (
@@ -37,7 +38,7 @@ from sklar.training.reference import (
     ReferenceConfig,
     fit_predict,
 )
-from sklar.training.scale import joined
+from sklar.training.scale import device, joined
 from sklar.training.tokens import TOKENS
 from sklar.training.validation import by_output, judge
 from sklar.types import Batch, Predictions
@@ -108,10 +109,11 @@ def validation_auroc(config: RunConfig, data: PreparedData, out: Path, watch: Wa
 
 @dataclass(frozen=True)
 class _Trained:
-    """Fitted members, the tokens that they read and the validation rows that chose among their epochs."""
+    """Fitted members, what they read, and the validation rows that chose among their epochs."""
 
     members: list[Member]
     documents: dict[str, Tokens]
+    encodings: Encodings
     parts: ValidationRows
 
 
@@ -135,9 +137,21 @@ def _members(
     parts = validation_rows(config.calibration, data, config.seed)
     factor = class_weights(training.class_weight, data.schema, data.target, data.rows("train"))
 
+    def encode() -> Encodings:
+        if not (training.cache_encodings and settings.encoders.freezes):
+            return {}
+        length = settings.encoders.text.length
+        keys = {name: key_of_tokens(data, name, own, length) for name, own in tokenizers.items()}
+        return kept(fixed(make, data.schema), data, documents, keys, out.parent / ENCODINGS, device(training))
+
+    if processes.count() > 1:
+        processes.led(lambda: bool(encode()))
+    encodings = encode()
+
     def load(seed: int) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
-        train = PreparedDataset(data, "train", documents, training.censoring, augment=seed, factor=factor)
-        valid = PreparedDataset(data, parts.selection, documents, training.censoring)
+        ready = partial(PreparedDataset, data, documents=documents, encodings=encodings)
+        train = ready("train", censoring=training.censoring, augment=seed, factor=factor)
+        valid = ready(parts.selection, censoring=training.censoring)
         read = partial(
             loader,
             num_workers=training.num_workers,
@@ -147,7 +161,7 @@ def _members(
         return read(train, training.batch_size, seed=seed, shuffle=True), read(valid, 512)
 
     members = fit_members(make, load, training, out, config.seed, progress, watch)
-    return _Trained(members, documents, parts)
+    return _Trained(members, documents, encodings, parts)
 
 
 def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool) -> dict[str, Any]:
@@ -156,13 +170,14 @@ def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool)
     model = together(members)
 
     def answer(rows: NDArray[np.int64]) -> Predictions:
-        return predict(model, data, rows, documents, training.draws, config.seed)
+        return predict(model, data, rows, documents, training.draws, config.seed, trained.encodings)
 
     processes.led(lambda: write(out / WEIGHTS, to_json(_origins(model, data.schema, out))))
     calibration = processes.led(lambda: _finish(config, data, parts, answer, out))
     first, weighted = members[0].summary, training.censoring == "ipcw"
     # the joint that is shown is the first member's
-    processes.led(lambda: keep_latents(out, members[0].model, data, documents, config.seed))
+    shown = members[0].model
+    processes.led(lambda: keep_latents(out, shown, data, documents, config.seed, trained.encodings))
     fitted = {
         "parameters": _count(model),
         "calibration": calibration,

@@ -59,6 +59,8 @@ class TrainingConfig(BaseModel):
     """"bf16" and "fp16" are mixed: encoders compute in them, weights, alignment and losses in float32."""
     compile: bool = False
     """Compile the model's forward pass with `torch.compile`."""
+    cache_encodings: bool = True
+    """Run frozen pretrained encoders once, and keep what they make beside the run."""
     num_workers: int = Field(default=0, ge=0)
     """Processes that read batches ahead; a batch is an array index, which seldom needs any."""
     pin_memory: bool = False

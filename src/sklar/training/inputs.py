@@ -97,7 +97,12 @@ def _tokens(data: DataSource, name: str, tokenizer: WordPiece, length: int, cach
 
     if cache is None or not isinstance(data, PreparedData):
         return make()
-    return cached(cache, token_key(tokenizer.digest, length, f"{data.hash} {name}", data.ids_of(name)), make)
+    return cached(cache, key_of_tokens(data, name, tokenizer, length), make)
+
+
+def key_of_tokens(data: PreparedData, name: str, tokenizer: WordPiece, length: int) -> str:
+    """A hash of what decides the tokens of a text modality."""
+    return token_key(tokenizer.digest, length, f"{data.hash} {name}", data.ids_of(name))
 
 
 def shapes(schema: Schema, tokenizers: Mapping[str, WordPiece]) -> dict[str, InputShape]:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator
 
-from sklar.data.loading import PreparedDataset, Tokens, loader
+from sklar.data.loading import Encodings, PreparedDataset, Tokens, loader
 from sklar.data.source import DataSource
 from sklar.models import FusionModel
 from sklar.types import Predictions
@@ -23,6 +23,7 @@ def predict(
     documents: Mapping[str, Tokens],
     draws: int,
     seed: int,
+    encodings: Encodings | None = None,
 ) -> Predictions:
     """Predict rows of a prepared folder, or of a cohort in memory.
 
@@ -36,10 +37,11 @@ def predict(
         documents: Token ids and mask of every text modality.
         draws: S.
         seed: Of the draws.
+        encodings: See `sklar.data.loading.PreparedDataset`.
     """
     device = next(model.parameters()).device
     probability, low, high = [], [], []
-    for batch in loader(PreparedDataset(data, rows, documents), BATCH):
+    for batch in loader(PreparedDataset(data, rows, documents, encodings=encodings), BATCH):
         generator = Generator().manual_seed(seed)
         samples = model.predict_draws(batch.to(device), draws, generator).double().cpu()
         if model.task == "binary":

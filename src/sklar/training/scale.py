@@ -59,6 +59,12 @@ TRACKERS: dict[str, Tracker] = {
 """Every `TrainingConfig.logger` but "none"."""
 
 
+def device(config: TrainingConfig) -> torch.device:
+    """Where a single process computes before and after training."""
+    gpu = config.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if gpu else "cpu")
+
+
 def several(config: TrainingConfig) -> bool:
     """Whether the configuration asks for more than one process."""
     return config.devices * config.nodes > 1
