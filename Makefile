@@ -3,18 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SPARK := $(VENV)/.spark
 DOCS := $(VENV)/.docs
+SLOW := $(VENV)/.slow
 
 .PHONY: demo test slow check bench docs clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,mimic,postgres,tune,test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,mimic,postgres,serve,tune,test]"
 	touch $@
 
-$(SPARK): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[spark]"
+$(SLOW): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[export,spark]"
 	touch $@
 
 $(DOCS): $(INSTALLED)
@@ -27,7 +27,7 @@ demo: $(INSTALLED)  ## prepare a real cohort, train CM² and what it is compared
 test: $(INSTALLED)  ## the fast tests, one torch thread per worker
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-slow: $(SPARK) $(DOCS)  ## recovery of known truth, the whole demo, interruption; each test prints its time
+slow: $(SLOW) $(DOCS)  ## recovery of known truth, the whole demo, interruption; each test prints its time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow and not cuda" -n 2 --dist worksteal --durations=0
 
 check: $(INSTALLED)  ## lint, format, types, layers

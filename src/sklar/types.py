@@ -36,7 +36,7 @@ class _Rows:
 
     def blank(self, absent: Tensor) -> Self:
         """A copy in which the content of the ``absent`` rows (B,) is zero or false."""
-        return self._map(lambda tensor: tensor.masked_fill(absent.view(-1, *[1] * (tensor.ndim - 1)), 0))
+        return self._map(lambda tensor: _blanked(tensor, absent.view(-1, *[1] * (tensor.ndim - 1))))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         return replace(
@@ -133,6 +133,11 @@ class Encoding(_Rows):
 
 
 Input = Series | Image | Documents | Table | Encoding
+
+
+def _blanked(tensor: Tensor, absent: Tensor) -> Tensor:
+    # runtimes of exported models have no conditional fill of truth values
+    return tensor & ~absent if tensor.dtype == torch.bool else tensor.masked_fill(absent, 0)
 
 
 def _mover(device: torch.device | str) -> Callable[[Tensor], Tensor]:

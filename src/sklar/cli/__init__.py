@@ -11,6 +11,7 @@ from sklar.cli import (
     doctor,
     evaluate,
     explain,
+    export,
     predict,
     prepare,
     reproduce,
@@ -51,6 +52,7 @@ app.command("report")(evaluate.write_report)
 app.command("reproduce")(reproduce.reproduce)
 app.command("explain")(explain.explain)
 app.command("predict")(predict.predict)
+app.command("export")(export.export)
 app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor.doctor)
 

@@ -139,13 +139,13 @@ class BertText(Backbone):
             words = self._words(documents.ids[valid][:, :length], documents.strength[valid][:, :length])
             mask = attention[:, :length]
             states = self.bert(inputs_embeds=words, attention_mask=mask.long()).last_hidden_state
-            return Feature(_placed(self._vectors(states, mask), valid), valid, rows, batch)
+            return Feature(_placed(self.vectors(states, mask), valid), valid, rows, batch)
         # lists of diagnoses repeat themselves: each distinct document is encoded once
         words = torch.cat([documents.ids[valid][:, :length], attention[:, :length].long()], 1)
         distinct, member = torch.unique(words, dim=0, return_inverse=True)
         mask = distinct[:, length:]
         states = self.bert(input_ids=distinct[:, :length], attention_mask=mask).last_hidden_state
-        vectors = self._vectors(states, mask.bool())
+        vectors = self.vectors(states, mask.bool())
         return Feature(_placed(vectors[member], valid), valid, rows, batch)
 
     def step(self, stage: int, feature: Feature) -> Feature:
@@ -175,7 +175,7 @@ class BertText(Backbone):
         nothing: Tensor = table(torch.full_like(ids[:1, :1], self.padding))
         return torch.lerp(nothing.expand_as(own), own, strength.unsqueeze(-1))
 
-    def _vectors(
+    def vectors(
         self, states: Float[Tensor, "n l hidden"], there: Bool[Tensor, "n l"]
     ) -> Float[Tensor, "n hidden"]:
         if not self.mean_of_tokens:

@@ -149,10 +149,10 @@ def last_state(
     lstm: nn.LSTM, tokens: Float[Tensor, "b m d"], read: Bool[Tensor, "b m"]
 ) -> Float[Tensor, "b hidden"]:
     """The LSTM's last hidden state over exactly the tokens to be read, in order; zero where there is none."""
-    # a stable sort moves those tokens to the front and keeps their order
-    order = (~read).to(torch.uint8).argsort(dim=1, stable=True)
-    states, _ = lstm(tokens.gather(1, order.unsqueeze(2).expand_as(tokens)))
+    # those tokens move to the front and keep their order, the others follow
     count = read.sum(1)
+    place = torch.where(read, read.cumsum(1), count.unsqueeze(1) + (~read).cumsum(1)) - 1
+    states, _ = lstm(torch.zeros_like(tokens).scatter(1, place.unsqueeze(2).expand_as(tokens), tokens))
     last = (count - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
     state: Tensor = states.gather(1, last).squeeze(1) * (count > 0).unsqueeze(1)
     return state
