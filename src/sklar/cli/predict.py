@@ -1,42 +1,111 @@
 """`sklar predict`."""
 
+import enum
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from sklar.cli.options import AsJson, Folder
-from sklar.cli.output import show, show_json
+from sklar.cli.options import AsJson
+from sklar.cli.output import note, progress_bar, show, show_json
+from sklar.errors import UserError
+
+
+class OnEmpty(enum.StrEnum):
+    """What a row with nothing observed gets."""
+
+    refuse = "refuse"
+    prior = "prior"
+    null = "null"
+
+
+class OnLate(enum.StrEnum):
+    """What is done with records after the moment of prediction."""
+
+    error = "error"
+    drop = "drop"
 
 
 def predict(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
-    data: Folder,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The Parquet file to write.")],
-    split: Annotated[str | None, typer.Option(help="train, valid or test; all rows by default.")] = None,
+    table: Annotated[
+        Path | None, typer.Argument(help="A Parquet file of new patients, one row each; or give --data.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="A prepared folder.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The Parquet file to write.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of a folder: train, valid or test; all rows by default.")
+    ] = None,
     draws: Annotated[int | None, typer.Option(min=1, help="Draws of the missing latents.")] = None,
+    on_empty: Annotated[
+        OnEmpty,
+        typer.Option(
+            help="A row of a table with nothing observed: refuse, prior (the share of events) or null."
+        ),
+    ] = OnEmpty.refuse,
+    on_late: Annotated[
+        OnLate, typer.Option(help="Records of a table after the moment of prediction: error or drop.")
+    ] = OnLate.error,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the rows of a prepared folder: probability, imputation interval, set, what was observed."""
+    """Predict new patients, or the rows of a prepared folder: probability, interval, what was observed."""
+    if out is None:
+        raise UserError("predicting needs -o, the Parquet file to write")
+    if (table is None) == (data is None):
+        raise UserError(
+            "predict either a table (sklar predict RUN new.parquet) or a prepared folder (--data)"
+        )
+    started = time.monotonic()
+    told = (
+        _folder(run, data, out, split, draws)
+        if data is not None
+        else _table(run, table, out, draws, on_empty, on_late)
+    )
+    told |= {"seconds": round(time.monotonic() - started, 2)}
+    if as_json:
+        show_json(told)
+        return
+    show(f"{told['rows']:,} rows, {told['with_imputation']:,} of them with a modality imputed: {out}")
+    if patterns := told.get("patterns"):
+        show(", ".join(f"{count:,} {pattern}" for pattern, count in patterns.items()))
+    for text, count in told.get("warnings", {}).items():
+        note(f"warning: {count:,} rows: {text}")
+
+
+def _folder(run: Path, data: Path, out: Path, split: str | None, draws: int | None) -> dict[str, Any]:
     from sklar import runs
     from sklar.data.store import PreparedData
 
-    started = time.monotonic()
     opened = runs.Run.open(run)
     predictions = opened.predict(PreparedData.open(data), split, draws)
     known = opened.calibration
     sets = None if known is None else known.conformal.sets(predictions.probability)
     runs.write_predictions(out, predictions, sets)
-    rows, imputed = len(predictions.ids), int((~predictions.present.all(1)).sum())
-    if as_json:
-        show_json(
-            {
-                "out": str(out),
-                "rows": rows,
-                "with_imputation": imputed,
-                "seconds": round(time.monotonic() - started, 2),
-            }
+    imputed = int((~predictions.present.all(1)).sum())
+    return {"out": str(out), "rows": len(predictions.ids), "with_imputation": imputed}
+
+
+def _table(
+    run: Path, table: Path | None, out: Path, draws: int | None, on_empty: OnEmpty, on_late: OnLate
+) -> dict[str, Any]:
+    from sklar import runs
+
+    with progress_bar() as progress:
+        told = runs.predict_table(
+            runs.Run.open(run),
+            table,
+            out,
+            draws=draws,
+            on_empty=on_empty.value,
+            on_late=on_late.value,
+            progress=progress,
         )
-    else:
-        show(f"{rows:,} rows, {imputed:,} of them with a modality imputed: {out}")
+    return {
+        "out": str(out),
+        "rows": told.rows,
+        "with_imputation": told.imputed,
+        "nothing_observed": told.empty,
+        "patterns": dict(told.patterns.most_common()),
+        "warnings": dict(told.warnings.most_common()),
+    }

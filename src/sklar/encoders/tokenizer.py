@@ -137,6 +137,13 @@ class WordPiece:
         added = self._tokenizer.get_added_tokens_decoder()
         return np.isin(ids, [code for code, token in added.items() if token.special])
 
+    def longer(self, texts: Sequence[str], length: int) -> NDArray[np.bool_]:
+        """(N,) whether a text has more tokens than `encode` keeps of it."""
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        found = [len(item.ids) > length for item in self._tokenizer.encode_batch(list(texts))]
+        return np.array(found, dtype=np.bool_)
+
     def encode(self, documents: Sequence[Sequence[str]], length: int) -> Tokens:
         """Token ids of up to D documents per row, where D is the largest count; longer ones are cut.
 

@@ -8,6 +8,7 @@ from sklar.runs.masking import MaskedRows
 from sklar.runs.patients import OnEmpty, answer, refuse_empty
 from sklar.runs.predictions import read_predictions, write_predictions
 from sklar.runs.run import Run
+from sklar.runs.stream import Told, predict_table, predicted
 from sklar.runs.train import train, validation_auroc
 
 __all__ = [
@@ -19,8 +20,11 @@ __all__ = [
     "MaskedRows",
     "OnEmpty",
     "Run",
+    "Told",
     "answer",
     "environment",
+    "predict_table",
+    "predicted",
     "read_predictions",
     "refuse_empty",
     "train",
