@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ Censoring = Literal["complete", "ipcw"]
 class Cohort:
     """Test rows with a known outcome, in one order for all models.
 
+    Of several outputs together, outcomes and probabilities are (N, K), NaN where an outcome is unknown.
+
     Attributes:
         ids: (N,) row names.
         y: (N,) outcome, 0 or 1.
@@ -32,7 +34,7 @@ class Cohort:
     """
 
     ids: NDArray[np.str_]
-    y: NDArray[np.int64]
+    y: NDArray[Any]
     groups: NDArray[np.str_]
     weight: NDArray[np.float64]
     present: NDArray[np.bool_]
@@ -40,6 +42,11 @@ class Cohort:
     probability: Mapping[str, NDArray[np.float64]]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+
+    @property
+    def events(self) -> int:
+        """Number of events."""
+        return int(np.nansum(self.y))
 
     @property
     def is_weighted(self) -> bool:
@@ -66,16 +73,17 @@ def named(runs: Sequence[Run]) -> dict[str, Run]:
 
 
 def align(runs: Mapping[str, Run], reference: str) -> Cohort:
-    """Bring the test rows of all runs into the order of the reference's."""
-    if reference not in runs:
-        raise UserError(f"reference {reference!r} is not among the runs: choose one of {', '.join(runs)}")
+    """Bring the test rows of all runs into the order of the reference's.
+
+    Raises:
+        UserError: The reference is not among the runs, or they predict several outputs.
+        DataError: The runs were tested on different rows, or disagree on what happened.
+    """
+    rows = match(runs, reference)
     base = runs[reference].test
-    for run in runs.values():
-        check_disjoint(valid=run.valid_groups, test=run.test.groups)
-    if len(np.unique(base.ids)) != len(base.ids):
-        raise DataError(f"{runs[reference].folder}: the test predictions hold one id more than once")
+    if base.outputs:
+        raise UserError(f"these runs predict {', '.join(base.outputs)}; look at one of them at a time")
     known = np.isfinite(base.target)
-    aligned = {name: _ordered(run, base, runs[reference]) for name, run in runs.items()}
     return Cohort(
         ids=base.ids[known],
         y=base.target[known].astype(np.int64),
@@ -83,10 +91,27 @@ def align(runs: Mapping[str, Run], reference: str) -> Cohort:
         weight=base.weight[known],
         present=base.present[known],
         modalities=base.modalities,
-        probability={name: rows.probability[known] for name, rows in aligned.items()},
+        probability={name: own.probability[known] for name, own in rows.items()},
         low=base.low[known],
         high=base.high[known],
     )
+
+
+def match(runs: Mapping[str, Run], reference: str) -> dict[str, Predictions]:
+    """Test predictions of all runs in the order of the reference's, of one event or of several outputs.
+
+    Raises:
+        UserError: The reference is not among the runs.
+        DataError: The runs were tested on different rows, or disagree on what happened.
+    """
+    if reference not in runs:
+        raise UserError(f"reference {reference!r} is not among the runs: choose one of {', '.join(runs)}")
+    base = runs[reference].test
+    for run in runs.values():
+        check_disjoint(valid=run.valid_groups, test=run.test.groups)
+    if len(np.unique(base.ids)) != len(base.ids):
+        raise DataError(f"{runs[reference].folder}: the test predictions hold one id more than once")
+    return {name: _ordered(run, base, runs[reference]) for name, run in runs.items()}
 
 
 def _ordered(run: Run, base: Predictions, reference: Run) -> Predictions:
@@ -99,6 +124,12 @@ def _ordered(run: Run, base: Predictions, reference: Run) -> Predictions:
             f"{run.folder} and {reference.folder} were tested on different rows ({len(rows.ids)} and "
             f"{len(base.ids)}, of which {len(shared)} are shared); a comparison needs the same rows. "
             "Train both on the same prepared folder and split."
+        )
+    if (rows.task, rows.outputs) != (base.task, base.outputs):
+        raise DataError(
+            f"{run.folder} predicts {', '.join(rows.outputs) or 'one event'}, {reference.folder} "
+            f"{', '.join(base.outputs) or 'one event'}; a comparison needs the same outputs. Train both on "
+            "the same task of the same prepared folder."
         )
     index = np.empty_like(order)
     index[wanted] = order

@@ -6,12 +6,12 @@ from typing import Any
 
 from sklar.errors import DataError
 from sklar.evaluation import (
-    METRICS,
     Estimate,
     EvaluationError,
     Ranking,
     delong,
     holm,
+    metric_by_name,
     replicate_t_test,
     resample,
 )
@@ -82,7 +82,7 @@ def contest(
     try:
         found = resample(metrics, cohort.y, cohort.probability, cohort.groups, resamples, _SEED, weight)
     except EvaluationError as error:
-        raise DataError(f"{len(cohort.y)} test rows with {int(cohort.y.sum())} events: {error}") from error
+        raise DataError(f"{len(cohort.y)} test rows with {cohort.events} events: {error}") from error
     rankings = {name: found.rank(name) for name in found.metrics}
     first = "auroc" if "auroc" in found.metrics else next(iter(found.metrics))
     sign = -1 if found.metrics[first].higher_is_better else 1
@@ -104,7 +104,7 @@ def contest(
             if paper_t_test
         },
         rows=len(cohort.y),
-        events=int(cohort.y.sum()),
+        events=cohort.events,
         groups=len(set(cohort.groups.tolist())),
         resamples=resamples,
         censoring=censoring,
@@ -140,8 +140,8 @@ def contest_dict(result: Contest) -> dict[str, Any]:
 
 def contest_table(result: Contest) -> TextTable:
     """The metrics of every model, in bold what cannot be told from the best, and differences to the best."""
-    labels = [METRICS[name].label for name in result.rankings]
-    tests = {name: f"p, t-test {METRICS[name].label}" for name in result.t_tests}
+    labels = [metric_by_name(name).label for name in result.rankings]
+    tests = {name: f"p, t-test {metric_by_name(name).label}" for name in result.t_tests}
     headings = ["Model", *labels, *(f"Δ {label}" for label in labels)]
     headings += ["p, DeLong"] if result.delong else []
     rows = []
