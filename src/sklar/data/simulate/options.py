@@ -42,6 +42,10 @@ def scenario_of(options: Mapping[str, Any], settings: Sequence[str] = ()) -> Sce
         )
     except ValidationError as error:
         first = error.errors()[0]
+        if isinstance(
+            refused := first.get("ctx", {}).get("error"), UserError
+        ):  # what the scenario itself says
+            raise refused from None
         raise UserError(f"{first['loc'][0]} = {given[str(first['loc'][0])]!r}: {first['msg']}") from None
 
 
