@@ -198,6 +198,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.parametrize(
+    ("options", "outputs"), [({"labels": 2}, ("label_0", "label_1")), ({"classes": 3}, ("0", "1", "2"))]
+)
+def test_a_folder_holds_several_outputs(
+    options: dict[str, int], outputs: tuple[str, ...], tmp_path: Path
+) -> None:
+    scenario = Scenario(rows=120, rank=2, modalities=("table", "text"), **options)
+    data, done = write_simulation(tmp_path / "data", scenario)
+    assert data.schema.outputs == outputs
+    np.testing.assert_array_equal(data.target, done.truth.labels)
+    kept = pq.read_table(tmp_path / "data" / "truth.parquet")
+    best = np.stack([kept[f"bayes_{name}"].to_numpy() for name in outputs], axis=1)
+    np.testing.assert_array_equal(best, done.truth.bayes)
+    assert "mean AUROC" in data.manifest.notes[1]
+
+
 def test_a_folder_holds_what_was_drawn(folder: Path) -> None:
     data = PreparedData.open(folder, verify=True)
     done = simulate(Scenario(rows=240, rank=2, missing={"table": 0.3, "text": 0.5, "series": 0.4}))
@@ -291,7 +307,6 @@ def test_a_modality_that_training_never_sees_is_refused(tmp_path: Path) -> None:
         ({"visits": "0"}, "visits 0"),
         ({"slope": ".inf", "mechanism": "mnar"}, "slope inf"),
         ({"rnk": "2"}, "did you mean rank"),
-        ({"labels": "2"}, "one binary label"),
     ],
     ids=str,
 )

@@ -13,9 +13,8 @@ from sklar.data.frame import write
 from sklar.data.schema import Image, Modality, Schema, Tabular, Text, TimeSeries
 from sklar.data.simulate.scenario import Scenario
 from sklar.data.simulate.simulation import Simulation, simulate
-from sklar.data.simulate.truth import Truth
+from sklar.data.simulate.truth import PREDICTORS, Predictor, Truth
 from sklar.data.store import PreparedData
-from sklar.errors import UserError
 
 TRUTH = "truth.parquet"
 """Beside the prepared files, and none of them: per id the latents and what could be predicted at best."""
@@ -29,7 +28,9 @@ def write_simulation(
     """Draw a scenario and write it as a prepared folder; its rules say that it is synthetic.
 
     Absent modalities are left out of the folder. ``truth.parquet`` holds, per id, the latents
-    ``latent_<name>_<j>`` and the probabilities ``bayes``, ``skip`` and ``complete``; no model reads it.
+    ``latent_<name>_<j>`` and the probabilities ``bayes``, ``skip`` and ``complete``, of several labels or
+    classes ``bayes_<output>`` and so on; no model reads it. Labels are called ``label_0``, ``label_1``, ...,
+    classes ``0``, ``1``, ...
 
     Args:
         out: Folder to make.
@@ -40,18 +41,14 @@ def write_simulation(
         The folder, opened, and the simulation in memory.
 
     Raises:
-        UserError: The scenario cannot be drawn or has what a folder cannot hold, or ``out`` is taken.
+        UserError: The scenario cannot be drawn, or ``out`` is taken.
         DataError: A modality is absent in every training row.
     """
     say = progress or (lambda _what, _done: None)
-    if scenario.labels > 1 or scenario.classes > 2:
-        raise UserError(
-            f"{scenario.labels} labels of {scenario.classes} classes: a prepared folder holds one binary "
-            "label. Use sklar.data.simulate.simulate, which keeps the others in memory"
-        )
     done = simulate(scenario, lambda what, share: say(what, 0.5 * share))
     truth, ids = done.truth, pa.array(done.ids)
-    subjects = {"id": ids, "label": pa.array(truth.labels), "split": pa.array(truth.split)}
+    label, classes = _outcome(scenario)
+    subjects = {"id": ids, **_labels(truth), "split": pa.array(truth.split)}
     series: dict[str, pa.Table] = {}
     texts: dict[str, pa.Table] = {}
     images: dict[str, pa.Table] = {}
@@ -78,7 +75,7 @@ def write_simulation(
             }
     data = write(
         out,
-        Schema(id="id", label="label", modalities=modalities),
+        Schema(id="id", label=label, classes=classes, modalities=modalities),
         pa.table(subjects),
         series,
         texts,
@@ -93,14 +90,39 @@ def write_simulation(
     return data, done
 
 
+def _outcome(scenario: Scenario) -> tuple[str | tuple[str, ...], tuple[str, ...] | None]:
+    """Label and classes of the schema."""
+    if scenario.labels > 1:
+        return _numbered("label", scenario.labels), None
+    return "label", tuple(map(str, range(scenario.classes))) if scenario.classes > 2 else None
+
+
+def _labels(truth: Truth) -> dict[str, pa.Array]:
+    """The label columns."""
+    label, _ = _outcome(truth.scenario)
+    if isinstance(label, str):
+        return {label: pa.array(truth.labels)}
+    return {name: pa.array(own) for name, own in zip(label, truth.labels.T, strict=True)}
+
+
+def _probabilities(truth: Truth, predictor: Predictor) -> dict[str, NDArray[np.float64]]:
+    """One column, or one for each label or class."""
+    values: NDArray[np.float64] = getattr(truth, predictor)
+    if values.ndim == 1:
+        return {predictor: values}
+    label, classes = _outcome(truth.scenario)
+    return {f"{predictor}_{name}": own for name, own in zip(classes or label, values.T, strict=True)}
+
+
 def _notes(truth: Truth) -> tuple[str, ...]:
     notes = ("Synthetic data, drawn by `sklar simulate scenario`: no patient is behind any row.",)
     best = {name: rows.get("all") for name, rows in truth.references(split=None).items()}
     if best["bayes"] is None:  # labels of one class
         return notes
+    auroc = "AUROC" if truth.bayes.ndim == 1 else "mean AUROC"
     return (
         *notes,
-        f"The best possible prediction from inputs and presence has AUROC {best['bayes']:.4f} on all rows, "
+        f"The best possible prediction from inputs and presence has {auroc} {best['bayes']:.4f} on all rows, "
         f"{best['skip']:.4f} without inferring what is absent, {best['complete']:.4f} with nothing absent.",
     )
 
@@ -123,9 +145,12 @@ def _records(
 def _write_truth(path: Path, done: Simulation) -> None:
     truth = done.truth
     columns = {
-        "id": pa.array(done.ids), "split": pa.array(truth.split), "label": pa.array(truth.labels),
-        "bayes": truth.bayes, "skip": truth.skip, "complete": truth.complete, "error": truth.error,
-    }  # fmt: skip
+        "id": pa.array(done.ids),
+        "split": pa.array(truth.split),
+        **_labels(truth),
+        **{name: own for predictor in PREDICTORS for name, own in _probabilities(truth, predictor).items()},
+        "error": truth.error,
+    }
     columns |= {
         f"latent_{name}_{coordinate}": truth.latents[:, index, coordinate]
         for index, name in enumerate(truth.scenario.names)

@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 Predictor = Literal["bayes", "skip", "complete"]
 Where = Literal["all", "missing", "observed"]
 
+PREDICTORS: tuple[Predictor, ...] = get_args(Predictor)
+
 LATENTS, LABELS, PRESENCE, LOADINGS, INPUTS = range(5)
 """Streams of random numbers: what draws from one leaves the others as they are."""
 
@@ -107,10 +109,9 @@ class Truth:
 
         Rows without both classes have no AUROC, and are left out.
         """
-        predictors: tuple[Predictor, ...] = get_args(Predictor)
         both: tuple[Where, ...] = ("all", "missing")
         wheres = [where for where in both if self._judgeable(self.rows(split, where))]
-        return {p: {where: self.auroc(p, split, where) for where in wheres} for p in predictors}
+        return {p: {where: self.auroc(p, split, where) for where in wheres} for p in PREDICTORS}
 
     def _judgeable(self, rows: NDArray[np.bool_]) -> bool:
         happened = self._indicators()[rows] == 1
