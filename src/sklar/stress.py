@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sklar.data.store import PreparedData
 from sklar.errors import DataError
@@ -22,9 +22,10 @@ from sklar.evaluation import (
     metric_by_name,
     modality_shapley,
     stress_curve,
+    too_few,
 )
 from sklar.evaluation.hiding import Predict
-from sklar.runs import MaskedRows, Run
+from sklar.runs import MaskedRows, Run, subgroups_of
 
 EVERYTHING = "all modalities"
 COVERAGE_DRAWS = 200
@@ -38,6 +39,7 @@ class Stress:
 
     Attributes:
         curves: The metric as more is hidden: of ``EVERYTHING`` at random, and of each modality alone.
+        subgroups: The same of ``EVERYTHING``, judged on one subgroup each, of those with enough events.
         shapley: Per modality, its share in the metric's gain over a model that sees nothing.
         coverage: By number of hidden modalities, how often the imputation interval holds the answer with
             everything; empty where no test row is complete, or one modality is all there is.
@@ -47,6 +49,7 @@ class Stress:
     """
 
     curves: dict[str, StressCurve]
+    subgroups: dict[str, StressCurve]
     shapley: dict[str, Estimate]
     coverage: tuple[Coverage, ...]
     metric: str
@@ -62,6 +65,7 @@ def stress(
     resamples: int = 200,
     weighted: bool = False,
     progress: Callable[[str, float], None] = lambda what, done: None,
+    by: Sequence[str] | None = None,
 ) -> Stress:
     """Ask a run's model about its test rows, with modalities hidden.
 
@@ -74,6 +78,7 @@ def stress(
         resamples: Number of bootstrap replicates.
         weighted: Weight rows for censoring.
         progress: Told the stage and the fraction done.
+        by: Columns of the folder's tables that tell subgroups apart; None takes those that are categories.
 
     Raises:
         UserError: The run is a reference model.
@@ -82,15 +87,26 @@ def stress(
     rows = MaskedRows(run, data)
     weight = rows.weight if weighted else None
     names, judged = rows.modalities, _Judged.of(rows, metric, weight)
+    predict = _remembering(judged.predict)  # subgroups are judged on the answers that all rows got
     chosen: dict[str, list[int] | None] = {EVERYTHING: None}
     chosen |= {name: [column] for column, name in enumerate(names) if rows.present[:, column].any()}
     curves = {}
     for index, (name, columns) in enumerate(chosen.items()):
         progress(f"hiding {name}", index / (len(chosen) + 2))
         curves[name] = stress_curve(
-            judged.metric, judged.predict, judged.y, rows.present, rates, rows.groups, resamples, _SEED,
+            judged.metric, predict, judged.y, rows.present, rates, rows.groups, resamples, _SEED,
             weight, columns=columns,
         )  # fmt: skip
+    subgroups = {
+        f"{part.name}: {level}": stress_curve(
+            judged.metric, predict, judged.y, rows.present, rates, rows.groups, resamples, _SEED, weight,
+            judged=own,
+        )
+        for part in subgroups_of(data, rows.ids, by)
+        for level in part.levels
+        if (own := part.level == level).any()
+        and _enough(judged.y[own], rows.groups[own], None if weight is None else weight[own])
+    }  # fmt: skip
     progress("modality shares", len(chosen) / (len(chosen) + 2))
     subsets, answers = coalitions(judged.predict, rows.present, judged.base)
     shares = modality_shapley(
@@ -100,7 +116,7 @@ def stress(
     coverage = _coverage(run, data, resamples) if rows.present.all(1).any() else ()
     progress("done", 1.0)
     shapley = dict(zip(names, shares, strict=True))
-    return Stress(curves, shapley, coverage, judged.metric.name, len(rows.y), judged.outputs)
+    return Stress(curves, subgroups, shapley, coverage, judged.metric.name, len(rows.y), judged.outputs)
 
 
 @dataclass(frozen=True)
@@ -142,6 +158,24 @@ class _Judged:
             (np.nan_to_num(y) * known).sum(0) / known.sum(0),
             tuple(name for name, own in zip(rows.outputs, enough, strict=True) if own),
         )
+
+
+def _enough(y: NDArray[Any], groups: NDArray[np.str_], weight: NDArray[np.float64] | None) -> bool:
+    """Whether every outcome of some rows can be judged."""
+    return bool(judgeable(y, groups, weight).all()) if y.ndim > 1 else not too_few(y, groups, weight)
+
+
+def _remembering(predict: Predict) -> Predict:
+    """Answers again what it was asked before."""
+    known: dict[bytes, ArrayLike] = {}
+
+    def ask(present: NDArray[np.bool_]) -> ArrayLike:
+        key = np.packbits(present).tobytes()
+        if key not in known:
+            known[key] = predict(present)
+        return known[key]
+
+    return ask
 
 
 def _coverage(run: Run, data: PreparedData, resamples: int) -> tuple[Coverage, ...]:

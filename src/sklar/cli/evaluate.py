@@ -30,6 +30,12 @@ ShareSafe = Annotated[
 ]
 
 
+By = Annotated[
+    str | None,
+    typer.Option(help="Columns of tables that tell subgroups apart, with commas; by default all categories."),
+]
+
+
 def evaluate(
     runs: Runs,
     reference: Reference = "",
@@ -42,21 +48,24 @@ def evaluate(
         Path | None, typer.Option("--data", help="Also hide modalities of this folder's test rows.")
     ] = None,
     style: Style = Format.text,
+    by: By = None,
     share_safe: ShareSafe = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge the test predictions of finished runs: intervals, calibration, thresholds, patterns."""
+    """Judge the test predictions of finished runs: intervals, calibration, thresholds, subgroups."""
     from sklar import report
 
     cuts = _numbers(thresholds)
     results = report.compare_runs(runs, reference or first_name(runs), resamples, censoring.value)
     found = report.detail_runs(runs, resamples, censoring.value, cuts, share_safe)
-    stressed = {} if data is None else _stress(runs, data, resamples, censoring)
+    divided = report.subgroup_runs(runs, _names(by), resamples, censoring.value, share_safe)
+    stressed = {} if data is None else _stress(runs, data, resamples, censoring, _names(by))
     if as_json:
         content = report.as_dict(results)
         if share_safe:
             content = report.withhold(content, next(d for d in found if d.model == results.reference))
         content["details"] = {detail.model: report.detail_dict(detail) for detail in found}
+        content["subgroups"] = {name: report.subgroup_dict(own) for name, own in divided.items()}
         content["stress"] = {name: report.stress_dict(own) for name, own in stressed.items()} or None
         show_json(content)
         return
@@ -64,6 +73,9 @@ def evaluate(
         show_results(results, as_json=False)
     tables = [report.calibration_table(found), *map(report.threshold_table, found)]
     tables += [report.pattern_table(detail) for detail in found if detail.model == results.reference]
+    tables += [
+        report.subgroup_table(name, own) for name, own in divided.items() if own and name == results.reference
+    ]
     for name, own in stressed.items():
         tables += report.stress_tables(name, own)
     for table in tables:
@@ -80,6 +92,7 @@ def compare(
     ] = False,
     style: Style = Format.text,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the table to a file.")] = None,
+    share_safe: ShareSafe = False,
     as_json: AsJson = False,
 ) -> None:
     """Set every run against the best: paired intervals, DeLong's test, adjusted by Holm's method."""
@@ -91,11 +104,12 @@ def compare(
         result = report.contest_runs(runs, names, resamples, censoring.value, paper_t_test)
     for message in {str(warning.message) for warning in told}:
         note(f"warning: {message}")
-    table = report.contest_table(result)
+    least = report.SMALLEST if share_safe else 0
+    table = report.contest_table(result, least)
     if out is not None:
         report.write_text(out, report.FORMATS["markdown" if style is Format.text else style.value](table))
     if as_json:
-        show_json(report.contest_dict(result) | {"out": None if out is None else str(out)})
+        show_json(report.contest_dict(result, least) | {"out": None if out is None else str(out)})
     elif out is None:
         _table(table, style)
     else:
@@ -128,6 +142,7 @@ def write_report(
     reference: Reference = "",
     resamples: Resamples = 1000,
     censoring: Weighting = Censoring.complete,
+    by: By = None,
     share_safe: ShareSafe = False,
     show_examples: Annotated[
         bool, typer.Option("--show-examples", help="Show a few rows although the data are restricted.")
@@ -145,10 +160,15 @@ def write_report(
         censoring.value,
         share_safe=share_safe,
         show_examples=show_examples,
+        by=_names(by),
     )
     show_results(results, as_json, report=str(out))
     if not as_json:
         show(f"report: {out}")
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _numbers(text: str) -> list[float]:
@@ -160,7 +180,9 @@ def _numbers(text: str) -> list[float]:
         raise UserError(f"--thresholds takes numbers with commas, such as 0.1,0.2; got {text!r}") from error
 
 
-def _stress(runs: list[Path], data: Path, resamples: int, censoring: Censoring) -> dict[str, "Stress"]:
+def _stress(
+    runs: list[Path], data: Path, resamples: int, censoring: Censoring, by: list[str] | None
+) -> dict[str, "Stress"]:
     from sklar.data.store import PreparedData
     from sklar.runs import Run
     from sklar.stress import stress
@@ -174,7 +196,12 @@ def _stress(runs: list[Path], data: Path, resamples: int, censoring: Censoring) 
             continue
         with progress_bar() as progress:
             found[first_name([folder])] = stress(
-                run, opened, resamples=resamples, weighted=censoring is Censoring.ipcw, progress=progress
+                run,
+                opened,
+                resamples=resamples,
+                weighted=censoring is Censoring.ipcw,
+                progress=progress,
+                by=by,
             )
     return found
 

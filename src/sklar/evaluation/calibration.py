@@ -1,6 +1,6 @@
 """Does a predicted 20 % happen in 20 % of the rows?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -10,10 +10,12 @@ from sklar.evaluation.checks import (
     EvaluationError,
     Floats,
     Labels,
+    check_groups,
     check_labels,
     check_probability,
     check_weight,
 )
+from sklar.evaluation.draws import resample_weights
 from sklar.evaluation.logistic import fit_intercept, fit_line, logit
 from sklar.evaluation.metric import Judge, ProbabilisticMetric
 from sklar.evaluation.smoother import smoother
@@ -27,15 +29,26 @@ class Reliability:
         predicted: (K,) weighted mean probability of each bin.
         observed: (K,) weighted frequency of the event.
         rows: (K,) number of rows.
+        low: (K,) lower end of the 95 % interval of ``observed``; None where none was asked for.
+        high: (K,) its upper end.
     """
 
     predicted: Floats
     observed: Floats
     rows: NDArray[np.int64]
+    low: Floats | None = None
+    high: Floats | None = None
 
 
 def reliability(
-    y: ArrayLike, probability: ArrayLike, weight: ArrayLike | None = None, bins: int = 10
+    y: ArrayLike,
+    probability: ArrayLike,
+    weight: ArrayLike | None = None,
+    bins: int = 10,
+    *,
+    groups: ArrayLike | None = None,
+    resamples: int = 0,
+    seed: int = 0,
 ) -> Reliability:
     """A reliability curve over bins that hold equal weight.
 
@@ -46,6 +59,10 @@ def reliability(
         probability: (N,) predicted probability of label 1.
         weight: (N,) case weights; rows of weight 0 do not count.
         bins: Most bins wanted.
+        groups: (N,) names of what was sampled; each row is its own group when not given.
+        resamples: Replicates of groups for the intervals, with the bins as they are; 0 gives none. One that
+            has no weight in a bin says nothing of it.
+        seed: Of the replicates.
     """
     labels = check_labels(y)
     predicted = check_probability(probability, len(labels))
@@ -59,11 +76,25 @@ def reliability(
     middle = (np.cumsum(mass) - mass / 2) / mass.sum()
     _, code = np.unique(np.floor(bins * middle)[value], return_inverse=True)
     total = np.bincount(code, weights)
-    return Reliability(
+    found = Reliability(
         predicted=np.bincount(code, weights * predicted) / total,
         observed=np.bincount(code, weights * labels) / total,
         rows=np.bincount(code),
     )
+    if not resamples:
+        return found
+    drawn = resample_weights(check_groups(groups, len(counted))[counted], resamples, seed)
+    drawn_mass = drawn * weights
+    member = (code[:, None] == np.arange(len(total))).astype(np.float64)
+    share = np.ma.masked_invalid(_share((drawn_mass * labels) @ member, drawn_mass @ member))
+    ends = [np.percentile(own.compressed(), (2.5, 97.5)) for own in share.T]
+    low, high = np.array(ends).T
+    return replace(found, low=low, high=high)
+
+
+def _share(part: Floats, total: Floats) -> Floats:
+    """Their ratio, NaN where the total is 0."""
+    return np.divide(part, total, out=np.full_like(total, np.nan), where=total > 0)
 
 
 @final

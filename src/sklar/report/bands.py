@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklar.evaluation import resample_weights
 
 _POINTS = 101
-_CELLS = 5_000_000
+CELLS = 5_000_000
 """Replicates times rows that are held at once; more rows get fewer replicates."""
 _SEED = 0
 
@@ -46,7 +46,7 @@ def curve_bands(
         weight: (N,) case weights, or None.
         resamples: Most replicates wanted.
     """
-    replicates = max(2, min(resamples, _CELLS // len(y)))
+    replicates = max(2, min(resamples, CELLS // len(y)))
     counts = resample_weights(groups, replicates, _SEED, y, weight)
     order = np.argsort(-score, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))

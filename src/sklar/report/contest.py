@@ -18,7 +18,7 @@ from sklar.evaluation import (
 from sklar.report.cohort import Censoring, Cohort
 from sklar.report.formats import Cell, TextTable
 from sklar.report.tables import display
-from sklar.report.writers import CENSORING, difference, estimate, p_value
+from sklar.report.writers import BOLD, CENSORING, difference, estimate, p_value
 
 CONTESTED = ("auroc", "average_precision", "brier")
 _SEED = 0
@@ -111,12 +111,22 @@ def contest(
     )
 
 
-def contest_dict(result: Contest) -> dict[str, Any]:
-    """Plain types, ready for JSON."""
+def contest_or_none(cohort: Cohort, resamples: int, censoring: Censoring) -> Contest | None:
+    """The contest; None where events are too few to judge by."""
+    try:
+        return contest(cohort, CONTESTED, resamples, censoring)
+    except DataError:
+        return None
+
+
+def contest_dict(result: Contest, smallest: int = 0) -> dict[str, Any]:
+    """Plain types, ready for JSON; counts below ``smallest`` are null."""
     return {
         "censoring": result.censoring,
         "resamples": result.resamples,
-        "test": {"rows": result.rows, "events": result.events, "groups": result.groups},
+        "test": {
+            name: count if count >= smallest else None for name, count in _counts(result, smallest).items()
+        },
         "best": {name: ranking.best for name, ranking in result.rankings.items()},
         "tied": {name: sorted(models) for name, models in result.tied.items()},
         "models": {
@@ -138,8 +148,11 @@ def contest_dict(result: Contest) -> dict[str, Any]:
     }
 
 
-def contest_table(result: Contest) -> TextTable:
-    """The metrics of every model, in bold what cannot be told from the best, and differences to the best."""
+def contest_table(result: Contest, smallest: int = 0) -> TextTable:
+    """The metrics of every model, in bold what cannot be told from the best, and differences to the best.
+
+    Counts below ``smallest`` are withheld.
+    """
     labels = [metric_by_name(name).label for name in result.rankings]
     tests = {name: f"p, t-test {metric_by_name(name).label}" for name in result.t_tests}
     headings = ["Model", *labels, *(f"Δ {label}" for label in labels)]
@@ -155,17 +168,26 @@ def contest_table(result: Contest) -> TextTable:
             cells.append(Cell(p_value(result.delong.get(model))))
         cells += [Cell(p_value(result.t_tests[name].get(model))) for name in tests]
         rows.append(cells)
+    shown = {
+        name: f"{count:,}" if count >= smallest else f"fewer than {smallest}"
+        for name, count in _counts(result, smallest).items()
+    }
     note = (
-        f"{result.rows:,} test rows in {result.groups:,} groups, {result.events:,} events; "
+        f"{shown['rows']} test rows in {shown['groups']} groups, {shown['events']} events; "
         f"{CENSORING[result.censoring]}. 95 % intervals from {result.resamples:,} group bootstrap resamples. "
-        "Bold: the best, and models whose paired interval to it, at Holm's level, contains zero. Δ: to the "
-        "best, with that interval."
+        f"{BOLD} Δ: to the best, with that interval."
     )
     if result.delong:
         note += " p, DeLong: against the best AUROC, clustered by group, adjusted by Holm's method."
     if tests:
         note += " p, t-test: of replicates, as the CM² paper reports; invalid."
     return TextTable([*headings, *tests.values()], rows, note)
+
+
+def _counts(result: Contest, smallest: int) -> dict[str, int]:
+    """Rows, events and groups; of too few non-events the events are withheld too, as they would give them."""
+    few = 0 < result.rows - result.events < smallest
+    return {"rows": result.rows, "events": 0 if few else result.events, "groups": result.groups}
 
 
 def _delong(cohort: Cohort, best: str, weight: Any) -> dict[str, float]:

@@ -1,10 +1,11 @@
 """One model after the other: calibration, what acting on a threshold does, results by pattern."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sklar.evaluation import (
     METRICS,
@@ -29,6 +30,8 @@ THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5)
 SMALLEST = 20
 """Cells with fewer rows are withheld from what is shared."""
 _SEED = 0
+_PUBLIC = ("threshold", "treat_all")
+"""What a line of thresholds says of all rows together."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Detail:
         calibration: Per measure of ``CALIBRATION`` that is defined on these rows.
         refused: Per other measure why it is not.
         errors: Per measure of ``ERRORS``.
-        thresholds: What calling rows at or above a predicted risk does.
+        thresholds: What calling rows at or above a predicted risk does; NaN where it is withheld.
         patterns: Results on rows that share a pattern of present modalities, the most frequent first.
     """
 
@@ -68,9 +71,11 @@ def details(
         resamples: Number of bootstrap replicates.
         censoring: ``complete`` or ``ipcw``.
         thresholds: Predicted risks to act on.
-        share_safe: Withhold patterns with fewer than 20 rows, and counts of fewer than 20 events.
+        share_safe: Withhold patterns with fewer than 20 rows, counts of fewer than 20 events, and thresholds
+            that tell of fewer than 20 rows.
     """
     weight = cohort.case_weight(censoring)
+    least = SMALLEST if share_safe else 0
     found = []
     for model, p in cohort.probability.items():
         calibration: dict[str, Estimate] = {}
@@ -87,14 +92,39 @@ def details(
                 calibration=calibration,
                 refused=refused,
                 errors={name: METRICS[name](cohort.y, p, weight) for name in ERRORS},
-                thresholds=at_thresholds(cohort.y, p, thresholds, weight),
+                thresholds=shareable_thresholds(
+                    at_thresholds(cohort.y, p, thresholds, weight), cohort.y, p, least
+                ),
                 patterns=by_pattern(
                     ("auroc",), cohort.y, p, cohort.present, cohort.modalities, cohort.groups, resamples,
-                    _SEED, weight, smallest=SMALLEST if share_safe else 0,
+                    _SEED, weight, smallest=least,
                 ),
             )
         )  # fmt: skip
     return tuple(found)
+
+
+def shareable_thresholds(
+    table: Thresholds, y: NDArray[np.int64], probability: NDArray[np.float64], smallest: int
+) -> Thresholds:
+    """The measures, NaN at thresholds that tell of too few rows.
+
+    At a threshold that is shown, called and uncalled events and non-events, and those of each between it and
+    the next lower one that is shown, are none or ``smallest`` and more.
+    """
+    order = np.argsort(table.threshold, kind="stable")
+    hidden = np.zeros(len(order), dtype=bool)
+    below = np.zeros(2, dtype=np.int64)
+    total = np.bincount(y, minlength=2)
+    for index in order:  # what may be shown depends on what was shown before
+        uncalled = np.bincount(y[probability < table.threshold[index]], minlength=2)
+        cells = np.concatenate([uncalled, total - uncalled, uncalled - below])
+        hidden[index] = bool(((cells > 0) & (cells < smallest)).any())
+        below = below if hidden[index] else uncalled
+    measures = {
+        name: np.where(hidden, np.nan, own) for name, own in vars(table).items() if name not in _PUBLIC
+    }
+    return replace(table, **measures)
 
 
 def detail_dict(detail: Detail) -> dict[str, Any]:
@@ -170,6 +200,8 @@ def threshold_table(detail: Detail) -> TextTable:
         "Treat all",
     ]
     note = f"{display(detail.model)}: shares of the test rows, and net benefit; that of calling nobody is 0."
+    if np.isnan(table.called).any():
+        note += f" Lines that tell of fewer than {SMALLEST} rows are withheld."
     return TextTable(headings, rows, note)
 
 
@@ -192,7 +224,10 @@ def pattern_table(detail: Detail) -> TextTable:
 
 def withhold(content: Mapping[str, Any], detail: Detail) -> dict[str, Any]:
     """Results as a dictionary, with the share-safe patterns of the reference and without small counts."""
-    test = {name: count if count >= SMALLEST else None for name, count in content["test"].items()}
+    rows, events = content["test"]["rows"], content["test"]["events"]
+    few = 0 < rows - events < SMALLEST  # the events would tell how many had none
+    known = {"rows": rows, "events": 0 if few else events}
+    test = {name: count if count >= SMALLEST else None for name, count in known.items()}
     return {**content, "patterns": detail_dict(detail)["patterns"], "test": test}
 
 

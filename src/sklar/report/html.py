@@ -10,15 +10,16 @@ import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from sklar.errors import DataError, UserError
+from sklar.errors import UserError
 from sklar.evaluation import METRICS
 from sklar.report import writers
 from sklar.report.card import SPLITS, TRIPOD, USE, limits, ticked
 from sklar.report.cohort import Cohort
-from sklar.report.contest import CONTESTED, Contest, contest, contest_table
+from sklar.report.contest import contest_or_none, contest_table
 from sklar.report.detail import SMALLEST, calibration_table, details, pattern_table, threshold_table
 from sklar.report.folder import Run
 from sklar.report.sections import drawn
+from sklar.report.subgroups import divide, partitions, smallest, subgroup_forests, subgroup_table
 from sklar.report.tables import FEWEST, RANKED, Results, display
 
 _EXAMPLES = 6
@@ -63,6 +64,7 @@ def page(
     results: Results,
     share_safe: bool = False,
     show_examples: bool = False,
+    by: Sequence[str] | None = None,
 ) -> str:
     """The text of ``report.html``.
 
@@ -72,9 +74,10 @@ def page(
         results: Its numbers.
         share_safe: Show no row, no id and no count below 20.
         show_examples: Show a few rows of restricted data too.
+        by: Columns that tell subgroups apart; None takes the categories that the reference's run keeps.
 
     Raises:
-        UserError: Both were asked for.
+        UserError: Examples of a page to share were asked for, or a column that no run keeps.
     """
     if share_safe and show_examples:
         raise UserError("a page that is safe to share shows no examples; leave one of the two options out")
@@ -89,6 +92,7 @@ def page(
         "count": partial(_count, smallest=SMALLEST if share_safe else 1),
         "display": display,
         "duration": _duration,
+        "memory": _memory,
         "share": _share,
         "prevalence": _prevalence,
         "signed": writers.signed,
@@ -98,7 +102,10 @@ def page(
     fewest = SMALLEST if share_safe else FEWEST if restricted else 1
     found = details(cohort, results.resamples, results.censoring, share_safe=share_safe)
     own = next(detail for detail in found if detail.model == results.reference)
-    against = _contest(cohort, results)
+    against = contest_or_none(cohort, results.resamples, results.censoring)
+    least = smallest(restricted, share_safe)
+    parts = partitions({results.reference: run, **runs}, cohort, by)
+    divided = divide(cohort, results.reference, parts, results.resamples, results.censoring, least)
     counted = [part.rows for part in own.patterns]
     shown = [p for p in results.patterns if p.rows >= fewest and (not share_safe or p.rows in counted)]
     examples = not share_safe and (show_examples or not restricted)
@@ -112,13 +119,20 @@ def page(
         censoring=writers.CENSORING,
         cohort=cohort,
         configs={name: _yaml(other.config) for name, other in runs.items()},
-        contest=contest_table(against) if against is not None and len(runs) > 1 else None,
+        contest=contest_table(against, SMALLEST if share_safe else 0)
+        if against is not None and len(runs) > 1
+        else None,
         copula=run.metrics.get("copula"),
         data=data,
         encoders=_origins(run.weights),
         examples=_examples(cohort, results.reference) if examples else (),
         fewest=fewest,
-        figure=drawn(run, cohort, results, own.patterns, shown),
+        figure=drawn(run, cohort, results, own.patterns, shown)
+        | {
+            "subgroups": subgroup_forests(
+                cohort, results.reference, divided, results.resamples, results.censoring
+            )
+        },
         hashes=sorted({str(other.data.get("hash", "not recorded")) for other in runs.values()}),
         latents=run.latents,
         metrics=METRICS,
@@ -128,11 +142,12 @@ def page(
         results=results,
         seeds=sorted({str(other.config.get("seed", "not recorded")) for other in runs.values()}),
         share_safe=share_safe,
+        subgroups=subgroup_table(results.reference, divided) if divided else None,
         splits=[s for s in SPLITS if s in counts and not (share_safe and _small(counts))],
         synthetic=run.data.get("synthetic", "synthetic" in str(data["name"]).lower()),
         thresholds=threshold_table(own),
         ticked=ticked(run, own),
-        tied=against.tied if against is not None else dict.fromkeys((*RANKED, "brier"), ()),
+        tied=dict.fromkeys((*RANKED, "brier"), ()) | dict(results.tied),
         tripod=TRIPOD,
         use=USE,
         versions=_versions(run.env),
@@ -157,14 +172,6 @@ def _examples(cohort: Cohort, reference: str) -> tuple[Example, ...]:
         )
         for row in sorted(chosen, key=lambda row: probability[row])
     )
-
-
-def _contest(cohort: Cohort, results: Results) -> Contest | None:
-    """Every model against the best; None where events are too few to judge by."""
-    try:
-        return contest(cohort, CONTESTED, results.resamples, results.censoring)
-    except DataError:
-        return None
 
 
 def shareable(attrition: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -247,6 +254,10 @@ def _prevalence(count: Mapping[str, Any]) -> str:
     """Events among the rows whose outcome is known; among all rows where that number is not recorded."""
     known = count.get("labelled", count["subjects"])
     return _share(count["events"] / known if known else None)
+
+
+def _memory(size: int | None) -> str:
+    return "" if size is None else f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{size / 2**20:.0f} MB"
 
 
 def _duration(seconds: float | None) -> str:

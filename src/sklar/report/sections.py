@@ -14,7 +14,7 @@ from sklar.evaluation import (
 )
 from sklar.evaluation import reliability as reliability_curve
 from sklar.report import density, figures
-from sklar.report.bands import curve_bands
+from sklar.report.bands import CELLS, curve_bands
 from sklar.report.cohort import Cohort
 from sklar.report.figures import Line
 from sklar.report.folder import Run
@@ -95,8 +95,17 @@ def _ranking(cohort: Cohort, results: Results) -> list[str]:
 
 def _calibration(cohort: Cohort, results: Results) -> list[str]:
     weight = cohort.case_weight(results.censoring)
+    # intervals of more than one model could not be told apart
+    replicates = {results.reference: min(results.resamples, max(2, CELLS // len(cohort.y)))}
     curves = {
-        name: reliability_curve(cohort.y, cohort.probability[name], weight) for name in selected(results)
+        name: reliability_curve(
+            cohort.y,
+            cohort.probability[name],
+            weight,
+            groups=cohort.groups,
+            resamples=replicates.get(name, 0),
+        )
+        for name in selected(results)
     }
     return [
         figures.reliability(curves),

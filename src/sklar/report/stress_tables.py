@@ -18,6 +18,7 @@ def stress_dict(found: "Stress") -> dict[str, Any]:
         "metric": found.metric,
         "rows": found.rows,
         "curves": {name: asdict(curve) for name, curve in found.curves.items()},
+        "subgroups": {name: asdict(curve) for name, curve in found.subgroups.items()},
         "shapley": {name: asdict(share) for name, share in found.shapley.items()},
         "coverage": [asdict(by) for by in found.coverage],
         **({"outputs": list(found.outputs)} if found.outputs else {}),
@@ -34,10 +35,10 @@ def stress_tables(model: str, found: "Stress") -> list[TextTable]:
         ["Hidden", *(f"{rate:.0%}" for rate in rates)],
         [
             [Cell(what), *(Cell(f"{at.value:.3f}") for at in curve.estimates)]
-            for what, curve in found.curves.items()
+            for what, curve in (found.curves | found.subgroups).items()
         ],
         f"{name}: {label} on {found.rows:,} test rows when present modalities are hidden at random; every "
-        "row keeps one.",
+        "row keeps one. Lines of a subgroup are of its own rows.",
     )
     shares = TextTable(
         ["Modality", "Share"],

@@ -1,7 +1,7 @@
 """The numbers of a report: models on the same test rows, and the reference model by pattern."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,7 @@ class Row:
         differences: Per ranked metric this model minus the reference; empty for the reference itself.
         parameters: Number of fitted parameters, where recorded.
         seconds: Training time, where recorded.
+        memory: Bytes that the process held at its peak, where recorded.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Row:
     differences: Mapping[str, Comparison]
     parameters: int | None
     seconds: float | None
+    memory: int | None
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class Results:
         test_rows: Number of test rows with a known outcome.
         events: Number of events among them.
         resamples: Number of bootstrap replicates.
+        tied: Per metric the best model and those that cannot be told from it; empty where events are too few
+            to tell.
     """
 
     reference: str
@@ -107,6 +111,7 @@ class Results:
     test_rows: int
     events: int
     resamples: int
+    tied: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def other_censoring(self) -> Censoring:
@@ -155,12 +160,6 @@ def display(model: str) -> str:
     return _NAMES.get(model, model.replace("_", " ").capitalize())
 
 
-def best(rows: tuple[Row, ...]) -> dict[str, float]:
-    """The best value of each column, to be set in bold."""
-    values = {name: max(row.estimates[name].value for row in rows) for name in RANKED}
-    return values | {"brier": min(row.brier for row in rows)}
-
-
 def _rows(
     runs: Mapping[str, Run], cohort: Cohort, reference: str, resamples: int, censoring: Censoring
 ) -> tuple[Row, ...]:
@@ -186,6 +185,7 @@ def _rows(
             else {name: _difference(drawn[model][name], drawn[reference][name]) for name in RANKED},
             parameters=_number(runs[model].metrics, "parameters", int),
             seconds=_number(runs[model].metrics, "seconds", float),
+            memory=_number(runs[model].metrics.get("peak_memory", {}), "resident", int),
         )
         for model, score in cohort.probability.items()
     ]

@@ -10,9 +10,10 @@ from rich.table import Table
 
 from sklar.evaluation import METRICS, Comparison, Estimate
 from sklar.report.formats import TextTable
-from sklar.report.tables import RANKED, Pattern, Results, Row, best, display
+from sklar.report.tables import RANKED, Pattern, Results, Row, display
 from sklar.types import Predictions
 
+BOLD = "Bold: the best, and models whose paired interval to it, at Holm's level, contains zero."
 CENSORING = {"complete": "complete cases, unweighted", "ipcw": "weighted for censoring (IPCW)"}
 
 
@@ -24,6 +25,7 @@ def as_dict(results: Results) -> dict[str, Any]:
         "resamples": results.resamples,
         "test": {"rows": results.test_rows, "events": results.events},
         "models": {row.model: _row(row) for row in results.rows},
+        "tied": {name: sorted(models) for name, models in results.tied.items()},
         "sensitivity": {
             "censoring": results.other_censoring,
             "models": {row.model: _row(row) for row in results.sensitivity},
@@ -44,21 +46,20 @@ def markdown(results: Results) -> str:
 
 
 def console_table(results: Results) -> Table:
-    """The results table for a terminal; the best value of each column is bold."""
+    """The results table for a terminal; bold is what cannot be told from the best of a column."""
     table = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         show_edge=False,
         title=f"{results.test_rows:,} test rows, {results.events:,} events; {CENSORING[results.censoring]}",
         caption=f"95 % intervals from {results.resamples:,} group bootstrap resamples. "
-        f"Differences are to {display(results.reference)}.",
+        f"Differences are to {display(results.reference)}. {BOLD}",
     )
     for heading in _headings()[:-1]:
         table.add_column(heading, justify="left" if heading == "Model" else "right", no_wrap=True)
-    bold = best(results.rows)
     for row in results.rows:
         # intervals go on a second line, so that the table fits a terminal of 80 columns
-        cells = _cells(row, bold, "[bold]{}[/bold]")[:-1]
+        cells = _cells(row, results, "[bold]{}[/bold]")[:-1]
         table.add_row(*(cell.replace(" (", "\n[dim]").replace(")", "[/dim]") for cell in cells))
     return table
 
@@ -121,21 +122,24 @@ def _headings() -> list[str]:
     return ["Model", *labels, METRICS["brier"].label, *(f"Δ {label}" for label in labels)]
 
 
-def _cells(row: Row, bold: dict[str, float], emphasis: str) -> list[str]:
-    """One line of the results table; ``emphasis`` wraps the best values."""
-    values = [(estimate(row.estimates[name]), row.estimates[name].value == bold[name]) for name in RANKED]
-    values.append((f"{row.brier:.3f}", row.brier == bold["brier"]))
-    shown = [emphasis.format(text) if is_best else text for text, is_best in values]
+def _cells(row: Row, results: Results, emphasis: str) -> list[str]:
+    """One line of the results table; ``emphasis`` wraps what cannot be told from the best."""
+    values = {name: estimate(row.estimates[name]) for name in RANKED} | {"brier": f"{row.brier:.3f}"}
+    shown = [
+        emphasis.format(text) if row.model in results.tied.get(name, ()) else text
+        for name, text in values.items()
+    ]
     return [display(row.model), *shown, *(difference(row.differences.get(name)) for name in RANKED)]
 
 
 def _markdown_models(results: Results, rows: tuple[Row, ...], how: str) -> str:
     headings = _headings()
-    bold = best(rows)
     lines = [_line(headings), _line(["---"] + ["---:"] * (len(headings) - 1))]
-    lines += [_line(_cells(row, bold, "**{}**")) for row in rows]
+    lines += [_line(_cells(row, results, "**{}**")) for row in rows]
     title = f"{results.test_rows:,} test rows, {results.events:,} events; {how}."
-    note = f"95 % intervals from {results.resamples:,} group bootstrap resamples; differences are paired."
+    note = (
+        f"95 % intervals from {results.resamples:,} group bootstrap resamples; differences are paired. {BOLD}"
+    )
     return "\n".join([title, "", *lines, "", note])
 
 
@@ -161,6 +165,7 @@ def _row(row: Row) -> dict[str, Any]:
         "difference": {name: asdict(found) for name, found in row.differences.items()} or None,
         "parameters": row.parameters,
         "seconds": row.seconds,
+        "peak_memory": row.memory,
     }
 
 

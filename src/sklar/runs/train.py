@@ -23,6 +23,7 @@ from sklar.runs.folder import METRICS, WEIGHTS, enter, to_json
 from sklar.runs.latents import keep_latents
 from sklar.runs.predictions import write_predictions
 from sklar.runs.run import Run, maker, model_config
+from sklar.runs.subgroups import keep_subgroups
 from sklar.training.calibration import CALIBRATION, ValidationRows, calibrate, validation_rows
 from sklar.training.callbacks import Watch
 from sklar.training.class_weights import class_weights
@@ -31,6 +32,7 @@ from sklar.training.encodings import ENCODINGS, fixed, kept
 from sklar.training.files import write
 from sklar.training.inputs import find_weights, key_of_tokens, tokenise, tokenizer_file, train_tokenizers
 from sklar.training.members import Member, fit_members, together
+from sklar.training.memory import peak_memory
 from sklar.training.predict import of, predict
 from sklar.training.reference import (
     GradientBoostingConfig,
@@ -66,26 +68,34 @@ def train(
             holds is damaged or of a newer sklar.
         TrainingError: Training cannot go on, or a file cannot be written; finished epochs are kept.
     """
-    data = config.data.of(data)
+    whole, data = data, config.data.of(data)
     reference = config.model
     if not (isinstance(reference, ReferenceConfig) or (out / METRICS).is_file()):
         find_weights(data.schema, reference.encoders)  # before a folder is made that would be in the way
     if isinstance(reference, GradientBoostingConfig | LogisticRegressionConfig):
-        _train(config, data, out, resume, lambda: _fit_reference(reference, config, data, out))
+        _train(config, data, out, resume, lambda: _fit_reference(reference, config, data, out), whole)
     else:
         with joined(config.training):
-            _train(config, data, out, resume, lambda: _fit_model(config, data, out, progress))
+            _train(config, data, out, resume, lambda: _fit_model(config, data, out, progress), whole)
     return Run.open(out)
 
 
 def _train(
-    config: RunConfig, data: PreparedData, out: Path, resume: bool, fit: Callable[[], dict[str, Any]]
+    config: RunConfig,
+    data: PreparedData,
+    out: Path,
+    resume: bool,
+    fit: Callable[[], dict[str, Any]],
+    whole: PreparedData,
 ) -> None:
     if processes.led(lambda: enter(config, data, out, resume)):
         return
     started = time.monotonic()
-    metrics = fit()
-    metrics = {"model": config.model.name, "seconds": time.monotonic() - started, **metrics}
+    with peak_memory() as memory:
+        metrics = fit()
+    processes.led(lambda: keep_subgroups(out, whole, data.rows("test")))
+    about = {"model": config.model.name, "seconds": time.monotonic() - started, "peak_memory": memory}
+    metrics = {**about, **metrics}
     processes.led(lambda: write(out / METRICS, to_json(metrics)))
 
 

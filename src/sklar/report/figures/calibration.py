@@ -15,13 +15,20 @@ from sklar.report.tables import display
 
 
 def reliability(curves: Mapping[str, Reliability]) -> str:
-    """Observed against predicted risk."""
+    """Observed against predicted risk; with the intervals of curves that have them."""
     with mpl.rc_context(STYLE):
         figure, axes = _panel("Reliability", "Observed risk")
-        top = 1.05 * max(max(c.predicted.max(), c.observed.max()) for c in curves.values())
+        ends = [
+            part for c in curves.values() for part in (c.predicted, c.observed, c.high) if part is not None
+        ]
+        top = 1.05 * max(float(part.max()) for part in ends)
         axes.plot([0, top], [0, top], color=RULE, linewidth=1)
         for (model, curve), look in zip(curves.items(), looks(), strict=False):
             axes.plot(curve.predicted, curve.observed, marker="o", markersize=4, label=display(model), **look)
+            if curve.low is not None and curve.high is not None:
+                axes.vlines(
+                    curve.predicted, curve.low, curve.high, color=look["color"], linewidth=1, zorder=3
+                )
         axes.set(xlim=(0, top), ylim=(0, top), xlabel="Predicted risk")
         axes.legend(loc="upper left")
         names = ", ".join(display(model) for model in curves)
