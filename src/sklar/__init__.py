@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sklar.data.schema import Text as Text
     from sklar.data.schema import TimeSeries as TimeSeries
     from sklar.data.store import PreparedData as PreparedData
+    from sklar.estimator import MultimodalClassifier as MultimodalClassifier
     from sklar.runs import Run as Run
     from sklar.types import Batch as Batch
 
@@ -23,6 +24,7 @@ _HOME = {
     "Batch": "sklar.types",
     "CopulaAlignment": "sklar.alignment",
     "Image": "sklar.data.schema",
+    "MultimodalClassifier": "sklar.estimator",
     "PreparedData": "sklar.data.store",
     "Run": "sklar.runs",
     "Schema": "sklar.data.schema",
@@ -35,6 +37,7 @@ __all__ = [
     "Batch",
     "CopulaAlignment",
     "Image",
+    "MultimodalClassifier",
     "PreparedData",
     "Run",
     "Schema",

@@ -1,6 +1,7 @@
 """A schema as a YAML file that people write."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -34,6 +35,17 @@ def read_schema(path: str | os.PathLike[str]) -> Schema:
     return schema_of(content, str(path))
 
 
+def any_schema(given: Schema | Mapping[str, Any] | str | os.PathLike[str] | None) -> Schema | None:
+    """A schema as it is, from plain values, or from a YAML file; None stays None.
+
+    Raises:
+        UserError: It is none of these.
+    """
+    if given is None or isinstance(given, Schema):
+        return given
+    return read_schema(given) if isinstance(given, str | os.PathLike) else schema_of(given)
+
+
 def schema_of(content: Any, where: str = "schema") -> Schema:
     """The schema that plain values describe.
 
@@ -44,7 +56,7 @@ def schema_of(content: Any, where: str = "schema") -> Schema:
     Raises:
         UserError: They describe none.
     """
-    if not isinstance(content, dict):
+    if not isinstance(content, Mapping):
         raise UserError(f"{where}: a schema is a mapping with id, label and modalities, not {content!r}")
     try:
         return Schema.model_validate(content)

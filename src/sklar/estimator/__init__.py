@@ -1,0 +1,7 @@
+"""Tables in, probabilities out: the whole of sklar behind scikit-learn's conventions."""
+
+from sklar.estimator.classifier import MultimodalClassifier
+from sklar.estimator.evaluation import Evaluation
+from sklar.estimator.explanation import Explanation
+
+__all__ = ["Evaluation", "Explanation", "MultimodalClassifier"]
