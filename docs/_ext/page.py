@@ -2,7 +2,8 @@
 
     python page.py NAME PICTURES < blocks.json > results.json
 
-`sklar` commands run in this process, which has imported everything once; others are started.
+`sklar` commands run in this process, which has imported everything once; others are started. What the page
+leaves in a folder `shown` is kept beside the pictures.
 """
 
 import ast
@@ -10,6 +11,7 @@ import contextlib
 import io
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import traceback
@@ -90,6 +92,8 @@ def main(page: str, pictures: Path) -> None:
             results.append({"printed": (printed.getvalue() + shown).rstrip(), "picture": picture})
         except BaseException:
             sys.exit(f"block at line {block['line']}\n{traceback.format_exc()}")
+    for kept in Path().glob("shown/*"):
+        shutil.copy(kept, pictures)
     json.dump(results, sys.stdout)
 
 
