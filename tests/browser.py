@@ -53,7 +53,11 @@ class Browser:
 
     def open(self, page: Path) -> None:
         """Show a file."""
-        _call(f"{self._root}/url", {"url": page.as_uri()})
+        self.visit(page.as_uri())
+
+    def visit(self, address: str) -> None:
+        """Show what an address answers."""
+        _call(f"{self._root}/url", {"url": address})
 
     def evaluate(self, script: str) -> Any:
         """The value that the body of a JavaScript function returns."""

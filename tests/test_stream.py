@@ -1,7 +1,6 @@
 """New patients from one Parquet file: the folder's answers, what is said of each row, constant memory."""
 
 import json
-import tracemalloc
 from pathlib import Path
 
 import numpy as np

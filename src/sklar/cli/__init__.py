@@ -15,6 +15,7 @@ from sklar.cli import (
     predict,
     prepare,
     reproduce,
+    serve,
     simulate,
     train,
     tune,
@@ -53,6 +54,7 @@ app.command("reproduce")(reproduce.reproduce)
 app.command("explain")(explain.explain)
 app.command("predict")(predict.predict)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
 app.add_typer(weights.app, name="weights")
 app.command("doctor")(doctor.doctor)
 

@@ -12,6 +12,9 @@ from PIL import UnidentifiedImageError
 from sklar.data.schema import Image
 from sklar.errors import DataError
 
+MOST_PIXELS = 50_000_000
+"""Of a picture from a stranger: a radiograph has ten million."""
+
 
 def read_picture(source: str | Path | bytes, spec: Image, where: str) -> NDArray[np.uint8]:
     """(S, height, width) a picture that covers the stored size; S is 1 for grey and 3 for colour.
@@ -36,6 +39,25 @@ def covering(picture: Pillow.Image, spec: Image) -> NDArray[np.uint8]:
     scale = max(spec.width / picture.width, spec.height / picture.height)
     size = max(round(picture.width * scale), spec.width), max(round(picture.height * scale), spec.height)
     return centred(picture.resize(size, Pillow.Resampling.BILINEAR), spec.height, spec.width)
+
+
+def check_picture(content: bytes) -> None:
+    """Look at the head of a picture file from a stranger, without decoding it.
+
+    Raises:
+        DataError: It is no picture, or one that would fill the memory.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # the limit is ours
+            with Pillow.open(io.BytesIO(content)) as opened:
+                width, height = opened.size
+    except Pillow.DecompressionBombError:
+        width, height = MOST_PIXELS, MOST_PIXELS
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        raise DataError("these bytes are no picture file (PNG, JPEG, ...)") from None
+    if width * height > MOST_PIXELS:
+        raise DataError(f"the picture has more than {MOST_PIXELS:,} pixels: scale it down")
 
 
 def open_picture(source: str | Path | bytes, mode: str, least: tuple[int, int], where: str) -> Pillow.Image:
