@@ -75,6 +75,7 @@ def test_public_names_are_sorted_and_exist() -> None:
         ("sklar.cli", {"torch", "numpy", "pyarrow", "transformers", "sklearn", "matplotlib"}),
         ("sklar.copulas", {"pyarrow", "pydantic", "pytorch_lightning", "sklearn", "transformers"}),
         ("sklar.marginals", {"pyarrow", "pydantic", "pytorch_lightning", "sklearn", "transformers"}),
+        ("sklar.report", {"pytorch_lightning", "transformers"}),
         ("sklar.evaluation", {"torch", "pyarrow", "pydantic", "sklearn", "transformers", "matplotlib"}),
     ],
 )

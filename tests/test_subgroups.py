@@ -15,10 +15,10 @@ from run_folders import write_runs
 from sklar import runs
 from sklar.cli import app
 from sklar.data.store import PreparedData
+from sklar.data.subgroups import SUBGROUPS, bands, read_subgroups
 from sklar.errors import DataError, UserError
 from sklar.evaluation import at_thresholds, auroc, reliability, resample_weights
 from sklar.report.detail import SMALLEST, shareable_thresholds
-from sklar.runs.subgroups import SUBGROUPS, bands, read_subgroups
 from sklar.training.config import resolve
 from sklar.training.memory import peak_memory
 

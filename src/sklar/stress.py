@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sklar.data.store import PreparedData
+from sklar.data.subgroups import subgroups_of
 from sklar.errors import DataError
 from sklar.evaluation import (
     FEWEST,
@@ -25,7 +26,7 @@ from sklar.evaluation import (
     too_few,
 )
 from sklar.evaluation.hiding import Predict
-from sklar.runs import MaskedRows, Run, subgroups_of
+from sklar.runs import MaskedRows, Run
 
 EVERYTHING = "all modalities"
 COVERAGE_DRAWS = 200

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sklar.data.subgroups import SUBGROUPS, Partition, read_subgroups
 from sklar.evaluation import METRICS, Estimate, Subgroup, bootstrap, by_subgroup
 from sklar.report import figures
 from sklar.report.cohort import Censoring, Cohort, align, named
@@ -14,7 +15,6 @@ from sklar.report.folder import Run, read_run
 from sklar.report.formats import Cell, TextTable
 from sklar.report.tables import FEWEST, SEED, display
 from sklar.report.writers import estimate
-from sklar.runs import SUBGROUPS, Partition, read_subgroups
 
 JUDGED = "auroc"
 """The metric that subgroups are judged by."""

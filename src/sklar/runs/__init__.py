@@ -9,7 +9,6 @@ from sklar.runs.patients import OnEmpty, answer, refuse_empty
 from sklar.runs.predictions import read_predictions, write_predictions
 from sklar.runs.run import Run
 from sklar.runs.stream import Told, predict_table, predicted
-from sklar.runs.subgroups import SUBGROUPS, Partition, read_subgroups, subgroups_of
 from sklar.runs.train import train, validation_auroc
 
 __all__ = [
@@ -17,11 +16,9 @@ __all__ = [
     "DATA",
     "ENVIRONMENT",
     "METRICS",
-    "SUBGROUPS",
     "WEIGHTS",
     "MaskedRows",
     "OnEmpty",
-    "Partition",
     "Run",
     "Told",
     "answer",
@@ -29,9 +26,7 @@ __all__ = [
     "predict_table",
     "predicted",
     "read_predictions",
-    "read_subgroups",
     "refuse_empty",
-    "subgroups_of",
     "train",
     "validation_auroc",
     "write_predictions",

@@ -16,6 +16,7 @@ from sklar import processes
 from sklar.data.loading import Encodings, PreparedDataset, Tokens, loader
 from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
+from sklar.data.subgroups import SUBGROUPS, subgroup_file
 from sklar.encoders import Backbone, WordPiece
 from sklar.errors import DataError
 from sklar.models import FusionModel
@@ -23,7 +24,6 @@ from sklar.runs.folder import METRICS, WEIGHTS, enter, to_json
 from sklar.runs.latents import keep_latents
 from sklar.runs.predictions import write_predictions
 from sklar.runs.run import Run, maker, model_config
-from sklar.runs.subgroups import keep_subgroups
 from sklar.training.calibration import CALIBRATION, ValidationRows, calibrate, validation_rows
 from sklar.training.callbacks import Watch
 from sklar.training.class_weights import class_weights
@@ -93,7 +93,9 @@ def _train(
     started = time.monotonic()
     with peak_memory() as memory:
         metrics = fit()
-    processes.led(lambda: keep_subgroups(out, whole, data.rows("test")))
+    subgroups = subgroup_file(whole, data.rows("test"))
+    if subgroups is not None:
+        processes.led(lambda: write(out / SUBGROUPS, subgroups))
     about = {"model": config.model.name, "seconds": time.monotonic() - started, "peak_memory": memory}
     metrics = {**about, **metrics}
     processes.led(lambda: write(out / METRICS, to_json(metrics)))

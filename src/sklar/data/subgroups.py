@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from sklar.data.store import PreparedData
 from sklar.errors import DataError, UserError, nearest
-from sklar.training.files import write
 
 SUBGROUPS = "subgroups.parquet"
 UNKNOWN = "unknown"
@@ -38,25 +37,24 @@ class Partition:
     level: NDArray[np.str_]
 
 
-def keep_subgroups(folder: Path, data: PreparedData, test: NDArray[np.int64]) -> None:
-    """Write what subgroups the test rows belong to, where the data have tables.
+def subgroup_file(data: PreparedData, test: NDArray[np.int64]) -> bytes | None:
+    """What subgroups test rows belong to, as a run folder keeps it; None where the data have no tables.
 
     A number is kept as its band, a quarter of the training rows each, and not as it is.
 
     Args:
-        folder: The run folder.
-        data: All of the prepared folder, whatever the run reads of it.
+        data: All of the prepared folder, whatever a run reads of it.
         test: Positions of the run's test rows.
     """
     found = _all(data, test)
     if not found or not len(test):
-        return
+        return None
     columns = {"id": pa.array(data.ids[test])} | {own.name: pa.array(own.level) for own, _ in found}
     about = {own.name: {"levels": list(own.levels), "band": band} for own, band in found}
     table = pa.table(columns).replace_schema_metadata({_ABOUT: json.dumps(about).encode()})
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer)
-    write(folder / SUBGROUPS, buffer.getvalue().to_pybytes())
+    return bytes(buffer.getvalue().to_pybytes())
 
 
 def read_subgroups(
