@@ -98,6 +98,39 @@ def prepare_table(
     show_prepared(done, out, as_json)
 
 
+@app.command("meds")
+def prepare_meds(
+    root: Annotated[Path, typer.Argument(help="Folder of a MEDS data set, which holds data/**/*.parquet.")],
+    labels: Annotated[
+        Path, typer.Option(help="Parquet file of labels: subject_id, prediction_time, a value.")
+    ],
+    schema: Annotated[Path, typer.Option(help="A YAML file that says which codes are which modality.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    seed: Annotated[int, typer.Option(help="Seed of the split, where the data set has none.")] = 0,
+    name: Annotated[
+        str | None, typer.Option(help="Of the data set, for reports; by default the folder's.")
+    ] = None,
+    restricted: Annotated[
+        bool, typer.Option("--restricted/--open", help="Whether reports may show no row of these data.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """The Medical Event Data Standard: codes as series, texts and columns, up to each prediction time."""
+    from sklar.data.meds import SPLIT, read_meds
+    from sklar.data.schema_file import read_schema
+    from sklar.data.wide import write_wide
+
+    wanted = read_schema(schema)
+    read = read_meds(root, labels, wanted)
+    split = SPLIT if SPLIT in read.table.column_names else None
+    with progress_bar() as progress:
+        done = write_wide(
+            out, wanted, read.table, long=read.long, split=split, seed=seed, name=name or root.name,
+            restricted=restricted, progress=progress,
+        )  # fmt: skip
+    show_prepared(done, out, as_json)
+
+
 def prepare_mimic(
     context: typer.Context,
     raw: Annotated[str, typer.Option(help="Folder of the raw tables, or the address of a database.")],
