@@ -163,6 +163,18 @@ class Backbone(nn.Module, ABC):
                 found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return found.hexdigest()
 
+    def compile_parts(self) -> None:
+        """Compile the modules of `parts`, for any number of rows.
+
+        What lies between them chooses rows by presence, where graphs break. Recurrent layers have kernels of
+        their own.
+        """
+        modules = dict(self.named_modules())
+        for name in (name for names in self.parts() for name in names):
+            part = modules.get(name)
+            if part is not None and not isinstance(part, nn.RNNBase | nn.ModuleList):
+                part.compile(dynamic=True)
+
     def freeze(self, *parts: str, fixed: int | None = None) -> None:
         """Keep the named submodules as they are: no gradients, no dropout, no new batch statistics.
 

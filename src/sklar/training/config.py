@@ -58,7 +58,7 @@ class TrainingConfig(BaseModel):
     precision: Literal["32", "bf16", "fp16"] = "32"
     """"bf16" and "fp16" are mixed: encoders compute in them, weights, alignment and losses in float32."""
     compile: bool = False
-    """Compile the model's forward pass with `torch.compile`."""
+    """Compile the encoders' networks with `torch.compile`: needs a C++ compiler, and a minute or more."""
     cache_encodings: bool = True
     """Run frozen pretrained encoders once, and keep what they make beside the run."""
     num_workers: int = Field(default=0, ge=0)

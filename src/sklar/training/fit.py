@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
+from sklar.encoders import Backbone
 from sklar.errors import InterruptedRunError, TrainingError
 from sklar.models import FusionModel
 from sklar.training.adapter import Adapter
@@ -79,7 +80,9 @@ def fit(
     if checkpoint is not None:
         check_checkpoint(checkpoint, model)
     if config.compile:
-        model.compile()
+        for module in model.modules():
+            if isinstance(module, Backbone):
+                module.compile_parts()
     with warnings.catch_warnings():
         for expected in EXPECTED:
             warnings.filterwarnings("ignore", expected)
