@@ -6,12 +6,13 @@ $\log c = \log A_M(h) - 2\sum\log D_j - (M+1)\log(1 + \sigma(1-p))$.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from sklar.copulas.analytic import Slopes
-from sklar.copulas.arithmetic import Parameter, as_numbers, constants, log, moderate
+from sklar.copulas.arithmetic import Parameter, affine, as_numbers, constants, horner, moderate
 from sklar.copulas.columns import Column, Points, total, total_of_all
 from sklar.copulas.frank_density import eulerian_numbers, polynomial, survival
 from sklar.special import anywhere
@@ -36,29 +37,33 @@ def amh_kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) -> t
 
 
 def _moderate_kernel(odds: Parameter, u: Tensor, slopes: bool) -> tuple[Tensor, list[Tensor]]:
-    """From h alone: 1 + sigma (1-p) is (1-h)/kappa, and dlog r_j / dlog u_j = kappa/D_j = 1 - theta r_j."""
+    """With 1/D_j, and g = 1 + sigma (1-p) from p itself; dlog r_j / dlog u_j = kappa/D_j = 1 - theta r_j."""
     d, kappa = len(u), 1.0 / (1.0 + odds)
-    theta, numbers = odds * kappa, eulerian_numbers(d)
-    rest, slope, one, offset, inner, inner_slope, outer, outer_slope, twice = constants(
-        u,
-        *(kappa, theta, 1.0, (d + 1) * log(kappa)),
-        *(kappa * (kappa + theta * d), -kappa * theta, (d - 1) * kappa, -2.0 * kappa, 2.0 * theta),
+    theta, (numbers, growth) = odds * kappa, _numbers(d)
+    by_power = [number * theta**k for k, number in enumerate(numbers)]
+    by_growth = [number * theta**k for k, number in enumerate(growth)]
+    rest, most, outer, two, least, *terms = constants(
+        u, kappa, 1.0 + odds, (d - 1) * kappa, 2.0 * kappa, -2.0, *by_power[:-1], *by_growth[:-1]
     )
-    down = slope * u + rest
-    ratio = u / down
-    p, log_down = ratio.prod(0), torch.log(down.prod(0))
-    h = slope * p
-    left, a = one - h, polynomial(numbers, h)
-    value = torch.sub(torch.sub(torch.log(a), log_down, alpha=2), torch.log(left), alpha=d + 1) + offset
+    per_down = affine(rest, theta, u).reciprocal_()
+    ratio = u * per_down
+    p, per_all = ratio.prod(0), per_down.prod(0)
+    a, g = horner(terms[: d - 1], by_power[-1], p), affine(most, -odds, p)
+    value = torch.log(a).add_(torch.log(per_all), alpha=2).sub_(torch.log(g), alpha=d + 1)
     if not slopes:
         return value, []
-    spread, per_left = total_of_all(ratio), torch.reciprocal(left)
-    by_h = polynomial([k * number for k, number in enumerate(numbers) if k > 0], h) / a
-    by_h = torch.add(by_h, per_left, alpha=d + 1)
-    pull = h * by_h
-    by_odds = torch.addcmul(outer_slope * spread + outer, by_h * p, inner_slope * spread + inner)
-    by_u = pull - ratio * (slope * pull + twice)
-    return value, [by_odds, by_u]
+    pull = horner(terms[d - 1 :], by_growth[-1], p).mul_(p).div_(a.mul_(g))  # over the odds
+    steep = affine(two, theta, pull)
+    by_odds = affine(outer, kappa + theta * d, pull).addcmul_(total_of_all(ratio), steep, value=-1.0)
+    return value, [by_odds, torch.addcmul(least, steep, per_down)]
+
+
+@lru_cache
+def _numbers(d: int) -> tuple[Sequence[float], Sequence[float]]:
+    """Coefficients of A and of (1-h) A' + (d+1) A, which over (1-h) A is the slope of A / (1-h)^(d+1)."""
+    numbers = eulerian_numbers(d)
+    powers = enumerate(zip(numbers, (*numbers[1:], 0.0), strict=True))
+    return numbers, [(d + 1 - k) * number + (k + 1) * above for k, (number, above) in powers]
 
 
 def _general_kernel(odds: Tensor, columns: Points, slopes: bool) -> tuple[Tensor, list[Tensor]]:

@@ -24,6 +24,26 @@ def as_numbers(parameters: Sequence[Tensor]) -> Sequence[Parameter]:
     )
 
 
+def components(vector: Tensor) -> Sequence[Parameter]:
+    """Those along the last axis; as Python numbers under the same conditions."""
+    one = vector.ndim == 1 and vector.device.type == "cpu"
+    return vector.tolist() if one and not torch.is_grad_enabled() else vector.unbind(-1)
+
+
+def gathered(like: Tensor, values: Sequence[Parameter]) -> Tensor:
+    """The inverse of :func:`components`, for a vector of this batch shape and type."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if not tensors:
+        return like.new_tensor(values)
+    whole = [value if isinstance(value, Tensor) else torch.full_like(tensors[0], value) for value in values]
+    return torch.stack(whole, -1)
+
+
+def reciprocal(x: Parameter) -> Parameter:
+    """1/x."""
+    return torch.reciprocal(x) if isinstance(x, Tensor) else 1.0 / x
+
+
 def exp(x: Parameter) -> Parameter:
     """e^x."""
     if isinstance(x, Tensor):
@@ -46,6 +66,18 @@ def log1p(x: Parameter) -> Parameter:
     return torch.log1p(x) if isinstance(x, Tensor) else math.log1p(x)
 
 
+def tanh(x: Parameter) -> Parameter:
+    """Hyperbolic tangent."""
+    return torch.tanh(x) if isinstance(x, Tensor) else math.tanh(x)
+
+
+def sech(x: Parameter) -> Parameter:
+    """One over the hyperbolic cosine."""
+    if isinstance(x, Tensor):
+        return torch.reciprocal(torch.cosh(x))
+    return 1.0 / math.cosh(x) if abs(x) < 700.0 else 0.0
+
+
 def constants(like: Tensor, *values: Parameter) -> list[Tensor]:
     """Numbers as tensors without axes, of the type of the points that they will meet, in one operation.
 
@@ -56,6 +88,26 @@ def constants(like: Tensor, *values: Parameter) -> list[Tensor]:
     numbers = [value for value in values if not isinstance(value, Tensor)]
     made = iter(torch.tensor(numbers, dtype=like.dtype).unbind(0) if numbers else ())
     return [value if isinstance(value, Tensor) else next(made) for value in values]
+
+
+def affine(offset: Tensor, slope: Parameter, x: Tensor) -> Tensor:
+    """The line offset + slope x, in one operation."""
+    if isinstance(slope, Tensor):
+        return torch.addcmul(offset, slope, x)
+    return torch.add(offset, x, alpha=slope)
+
+
+def horner(terms: Sequence[Tensor], lead: Parameter, x: Tensor) -> Tensor:
+    """The polynomial in x of the terms, lowest power first, and the lead of the next power.
+
+    Without terms it is the lead itself, as a tensor without axes or of its own.
+    """
+    if not terms:
+        return constants(x, lead)[0]
+    value = affine(terms[-1], lead, x)
+    for term in reversed(terms[:-1]):
+        value = torch.addcmul(term, value, x)
+    return value
 
 
 def moderate(parameter: Parameter, low: float, high: float) -> bool:
