@@ -1,10 +1,16 @@
 """Correlation matrices: checked, factored, repaired."""
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate
+from operator import mul
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from sklar.copulas.arithmetic import Parameter, components, gathered, sech, tanh
 
 
 def validated_cholesky(
@@ -54,18 +60,62 @@ def cholesky_from_raw(raw: Float[Tensor, "*batch pairs"], dim: int) -> Float[Ten
     $L_{ij} = \tanh r_{ij} \prod_{k<j} 1/\cosh r_{ik}$ and $L_{ii} = \prod_{k<i} 1/\cosh r_{ik}$
     (Lewandowski, Kurowicka and Joe, 2009), which keep their digits where a correlation is near one.
     """
-    rho, rest = torch.tanh(raw).unbind(-1), torch.reciprocal(torch.cosh(raw)).unbind(-1)
-    zero = torch.zeros_like(rho[0].detach())
-    elements, start = [1.0 + zero, *[zero] * (dim - 1)], 0
+    factor: Tensor = _PartialCorrelations.apply(raw, dim)  # type: ignore[no-untyped-call]
+    return factor
+
+
+class _PartialCorrelations(torch.autograd.Function):
+    r"""The factor and its slopes by rows; autograd would record dozens of operations on a handful of numbers.
+
+    With $l_{ik} = \prod_{j \le k} 1/\cosh r_{ij}$, the elements of a row change in $r_{ik}$ by
+    $l_{ik} / \cosh r_{ik}$ at k, by $-\tanh r_{ik}$ of themselves after it, and not before.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor, dim: int) -> Tensor:
+        ctx.dim = dim
+        ctx.save_for_backward(raw)
+        rows: list[list[Parameter]] = [[1.0], *[row.elements for row in _rows(raw, dim)]]
+        whole = [element for row in rows for element in (*row, *[0.0] * (dim - len(row)))]
+        return gathered(raw, whole).reshape(*raw.shape[:-1], dim, dim)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (raw,) = ctx.saved_tensors
+        flat = components(grad.flatten(-2))
+        slopes: list[Parameter] = []
+        for i, row in enumerate(_rows(raw, ctx.dim), start=1):
+            pulls, own = flat[i * ctx.dim : i * ctx.dim + i + 1], []
+            after = pulls[i] * row.elements[i]
+            for k in range(i - 1, -1, -1):
+                own.append(pulls[k] * row.left[k] * row.rest[k] - after * row.rho[k])
+                after = after + pulls[k] * row.elements[k]
+            slopes += reversed(own)
+        return gathered(raw, slopes), None
+
+
+class _Row(NamedTuple):
+    """One row of the factor up to its diagonal, and of its partial correlations."""
+
+    elements: list[Parameter]
+    rho: Sequence[Parameter]
+    rest: Sequence[Parameter]
+    """1 / cosh r."""
+    left: list[Parameter]
+    """Its products from the row's start."""
+
+
+def _rows(raw: Tensor, dim: int) -> list[_Row]:
+    """Those after the first."""
+    parts, rows, start = components(raw), [], 0
     for i in range(1, dim):
-        left = rest[start]
-        elements.append(rho[start])
-        for pair in range(start + 1, start + i):
-            elements.append(left * rho[pair])
-            left = left * rest[pair]
-        elements += [left, *[zero] * (dim - i - 1)]
+        row = parts[start : start + i]
+        rho, rest = [tanh(part) for part in row], [sech(part) for part in row]
+        left = list(accumulate(rest, mul))
+        elements = [rho[0], *[before * part for before, part in zip(left, rho[1:], strict=False)], left[-1]]
+        rows.append(_Row(elements, rho, rest, left))
         start += i
-    return torch.stack(elements, dim=-1).reshape(*zero.shape, dim, dim)
+    return rows
 
 
 def raw_from_cholesky(factor: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, "*batch pairs"]:
