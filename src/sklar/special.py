@@ -335,11 +335,12 @@ def _quantile(log_u: Tensor, log_sf: Tensor | None, slope: bool) -> tuple[Tensor
     """The normal quantile and, where asked, Phi(z)/phi(z); with both logs, of the smaller tail."""
     logs = (log_u,) if log_sf is None else (log_u, log_sf)
     u = torch.exp(log_u, out=log_u.new_empty(log_u.shape))  # one column after the other in memory
-    x = torch.rsub(u, 1.0, alpha=2.0)
+    one, half = u.new_ones(()), u.new_full((), _LOG_SQRT_2PI)
+    x = torch.sub(one, u, alpha=2.0)
     z = torch.erfinv(x).mul_(-math.sqrt(2.0))
     found: tuple[Tensor, ...] = (z,)
     if slope:
-        rate = torch.addcmul(u.new_full((), _LOG_SQRT_2PI), z, z, value=0.5).exp_()
+        rate = torch.addcmul(half, z, z, value=0.5).exp_()
         found = (z, rate.mul_(u if log_sf is None else torch.minimum(u, torch.exp(log_sf))))
     outer = torch.nn.functional.hardshrink(x, _CENTRAL).bool()  # a comparison takes twice as long
     return patched_all(found, outer, lambda *args: _outer_quantile(*args)[: len(found)], *logs)

@@ -15,6 +15,7 @@ from torch import Size, Tensor
 from torch.distributions import constraints
 
 from sklar.copulas.analytic import Kernel, analytic_density, density_of_columns
+from sklar.copulas.arithmetic import Parameter, affine, components, constants, reciprocal
 from sklar.copulas.base import Copula
 from sklar.copulas.columns import Column, completed, stacked
 from sklar.copulas.correlation import validated_cholesky
@@ -87,7 +88,7 @@ class Elliptical(Copula):
 
     @abstractmethod
     def _density(self) -> tuple[Kernel, Sequence[Tensor]]:
-        """The kernel of the log density and its parameters, the elements of L first."""
+        """The kernel of the log density, and its parameters but the last, which is L below its first row."""
 
     @abstractmethod
     def _law(self, known: int) -> Law:
@@ -170,10 +171,10 @@ class Elliptical(Copula):
         return dim * (dim - 1) // 2
 
     def _log_density(self, columns: Sequence[Column]) -> Tensor:
-        return density_of_columns(*self._density(), columns)
+        return density_of_columns(*self._density(), columns, self._rows())
 
     def _log_density_at(self, log_u: Tensor, log_sf: Tensor | None) -> Tensor:
-        return analytic_density(*self._density(), log_u, log_sf)
+        return analytic_density(*self._density(), log_u, log_sf, self._rows())
 
     def _log_cdf(self, columns: Sequence[Column]) -> Tensor:
         value = log_cdf(self._law(0), self._scores(columns), self.correlation)
@@ -190,10 +191,9 @@ class Elliptical(Copula):
             log_h, log_h_sf = log_cdf(law, residuals, matrix), log_cdf_complement(law, residuals, matrix)
         return log_h.to(kind), log_h_sf.to(kind)
 
-    def _entries(self) -> list[Tensor]:
-        """The elements of L below and on the diagonal, by rows; the first is one and left out."""
-        entries = self.scale_tril.flatten(-2).unbind(-1)
-        return [entries[i * self.dim + j] for i in range(1, self.dim) for j in range(i + 1)]
+    def _rows(self) -> Tensor:
+        """The rows of L after the first, one after the other."""
+        return self.scale_tril[..., 1:, :].flatten(-2)
 
     def _regress(self, target: Sequence[int], given: Sequence[int], known: Sequence[Tensor]) -> Regression:
         """The targets' quantiles given those of others."""
@@ -237,16 +237,13 @@ def equal_correlation(
     return rho * (1.0 - eye) + eye
 
 
-def lower_rows(entries: Sequence[Tensor], dim: int) -> list[list[Tensor]]:
-    """The rows of L after the first from the list of their elements."""
-    rows, start = [], 0
-    for i in range(1, dim):
-        rows.append(list(entries[start : start + i + 1]))
-        start += i + 1
-    return rows
+def lower_rows(entries: Tensor, dim: int) -> list[Sequence[Parameter]]:
+    """The rows of L after the first up to the diagonal, from all of their elements."""
+    parts = components(entries)
+    return [parts[(i - 1) * dim : (i - 1) * dim + i + 1] for i in range(1, dim)]
 
 
-def whiten(rows: Sequence[Sequence[Tensor]], z: Sequence[Tensor]) -> list[Tensor]:
+def whiten(rows: Sequence[Sequence[Parameter]], z: Sequence[Tensor]) -> list[Tensor]:
     """Forward substitution y = L^-1 z, a column at a time; L_11 = 1 as in every correlation matrix.
 
     Args:
@@ -256,36 +253,37 @@ def whiten(rows: Sequence[Sequence[Tensor]], z: Sequence[Tensor]) -> list[Tensor
     white = list(z[:1])
     for row, score in zip(rows, z[1:], strict=True):
         for entry, value in zip(row[:-1], white, strict=True):
-            score = torch.addcmul(score, entry, value, value=-1.0)
-        white.append(score * torch.reciprocal(row[-1]))
+            score = affine(score, -entry, value)
+        white.append(score * reciprocal(row[-1]))
     return white
 
 
-def whiten_again(rows: Sequence[Sequence[Tensor]], y: Sequence[Tensor]) -> list[Tensor]:
+def whiten_again(rows: Sequence[Sequence[Parameter]], y: Sequence[Tensor]) -> list[Tensor]:
     """Back substitution L^-T y, which after :func:`whiten` gives R^-1 z."""
     remaining = list(y)
     for i in range(len(rows), 0, -1):
         row = rows[i - 1]
-        remaining[i] = remaining[i] * torch.reciprocal(row[-1])
+        remaining[i] = remaining[i] * reciprocal(row[-1])
         for j in range(i):
-            remaining[j] = torch.addcmul(remaining[j], row[j], remaining[i], value=-1.0)
+            remaining[j] = affine(remaining[j], -row[j], remaining[i])
     return remaining
 
 
 def factor_slopes(
-    rows: Sequence[Sequence[Tensor]], pull: Sequence[Tensor], white: Sequence[Tensor]
+    rows: Sequence[Sequence[Parameter]], pull: Sequence[Tensor], white: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Derivatives in the elements of L of -sum log L_ii - g(|L^-1 z|^2 / 2).
+    """Derivatives in the rows of L after the first of -sum log L_ii - g(|L^-1 z|^2 / 2).
 
     Args:
-        rows: Those of L after the first.
+        rows: Those of L up to the diagonal; beyond it the derivatives are zero.
         pull: g' R^-1 z.
         white: L^-1 z.
     """
+    above, *steps = constants(pull[0], 0.0, *[-reciprocal(row[-1]) for row in rows])
     slopes = []
-    for i, row in enumerate(rows, start=1):
+    for i, step in enumerate(steps, start=1):
         slopes += [pull[i] * white[j] for j in range(i)]
-        slopes.append(torch.addcmul(-torch.reciprocal(row[-1]), pull[i], white[i]))
+        slopes += [torch.addcmul(step, pull[i], white[i]), *[above] * (len(rows) - i)]
     return slopes
 
 

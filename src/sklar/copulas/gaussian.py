@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Size, Tensor
 
 from sklar.copulas.analytic import Kernel, Slopes
+from sklar.copulas.arithmetic import constants, log
 from sklar.copulas.columns import Column, Points
 from sklar.copulas.correlation import capped_cholesky_from_raw, nearest_correlation, raw_from_capped_cholesky
 from sklar.copulas.elliptical import (
@@ -105,7 +106,7 @@ class Gaussian(Elliptical):
     # Hooks
 
     def _density(self) -> tuple[Kernel, Sequence[Tensor]]:
-        return _kernel, self._entries()
+        return _kernel, ()
 
     def _boundary_limit(self, columns: Sequence[Column]) -> Tensor:
         """An uncorrelated modality on the boundary has no say; any other takes the density to zero."""
@@ -145,24 +146,18 @@ class Gaussian(Elliptical):
 
 
 def _kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) -> tuple[Tensor, Slopes | None]:
-    """Log density and its derivatives in the elements of L and the logs; see ``analytic.Kernel``."""
-    rows = lower_rows(parameters, len(columns))
+    """Log density and its derivatives in the rows of L and the logs; see ``analytic.Kernel``."""
+    rows = lower_rows(parameters[0], len(columns))
     logs = (columns.log_u, columns.log_sf) if columns.has_log_sf else (columns.turned, None)
     scores, by_u, by_sf = ndtri_log_slopes(*logs) if slopes else (ndtri_log(*logs), logs[0], None)
     z = scores.unbind(0)
     white = whiten(rows, z)
-    value = -torch.log(rows[0][-1])
-    for row in rows[1:]:
-        value = value - torch.log(row[-1])
+    (value,) = constants(scores, -sum(log(row[-1]) for row in rows))
     for score, residual in zip(z[1:], white[1:], strict=True):  # the first cancels
         value = torch.addcmul(value, residual - score, residual + score, value=-0.5)
     if not slopes:
         return value, None
     outer = whiten_again(rows, white)
-    by_score = [score - part for score, part in zip(z, outer, strict=True)]
-
-    def through(inner: Tensor) -> list[Tensor]:
-        return [slope * part for slope, part in zip(by_score, inner.unbind(0), strict=True)]
-
-    by_log_sf = () if by_sf is None else through(by_sf)
-    return value, Slopes(factor_slopes(rows, outer, white), through(by_u), by_log_sf)
+    by_score = scores - torch.stack(outer)
+    by_log_sf = () if by_sf is None else by_score * by_sf
+    return value, Slopes((), by_score * by_u, by_log_sf, factor_slopes(rows, outer, white))

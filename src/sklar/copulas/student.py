@@ -199,7 +199,7 @@ class StudentT(Elliptical):
     # Hooks
 
     def _density(self) -> tuple[Kernel, Sequence[Tensor]]:
-        return student_density(self._df, lambda: self._tail(0)), [*self._entries(), self._df]
+        return student_density(self._df, lambda: self._tail(0)), (self._df,)
 
     def _law(self, known: int) -> StudentLaw:
         return StudentLaw(self._tail(known))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sklar.copulas.analytic import Kernel, Slopes
+from sklar.copulas.arithmetic import log
 from sklar.copulas.columns import Column
 from sklar.copulas.elliptical import factor_slopes, lower_rows, together, whiten, whiten_again
 from sklar.copulas.student_cdf import (
@@ -20,7 +21,7 @@ from sklar.special import anywhere
 
 
 def student_density(whole: Tensor, shared: Callable[[], StudentTail]) -> Kernel:
-    """The kernel in the elements of L, as in ``Elliptical``, and df.
+    """The kernel in df and the rows of L after the first.
 
     Args:
         whole: All of df.
@@ -31,7 +32,7 @@ def student_density(whole: Tensor, shared: Callable[[], StudentTail]) -> Kernel:
     def kernel(
         parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
-        *entries, df = (parameter.double() for parameter in parameters)
+        df, entries = (parameter.double() for parameter in parameters)
         tail = StudentTail(df, shared().series) if df.shape == whole.shape else StudentTail.of(df)
         return _evaluate(entries, tail, columns, slopes)
 
@@ -39,7 +40,7 @@ def student_density(whole: Tensor, shared: Callable[[], StudentTail]) -> Kernel:
 
 
 def _evaluate(
-    entries: Sequence[Tensor], tail: StudentTail, columns: Sequence[Column], slopes: bool
+    entries: Tensor, tail: StudentTail, columns: Sequence[Column], slopes: bool
 ) -> tuple[Tensor, Slopes | None]:
     df, d = tail.df, len(columns)
     rows, joined = lower_rows(entries, d), together(columns)
@@ -56,7 +57,7 @@ def _evaluate(
     log_cosines_sum = log_cosines.sum(0)
     value = _constant(df, d) - half * log_form + (df + 1.0) * log_cosines_sum
     for row in rows:
-        value = value - row[-1].log()
+        value = value - log(row[-1])
     kind = columns[0].log_u.dtype
     if not slopes:
         return value.to(kind), None
@@ -73,7 +74,7 @@ def _evaluate(
         by_u = torch.where(left, by_log, by_log * torch.exp(joined.log_u.double() - log_p))
     else:
         by_u, by_sf = torch.where(left, by_log, 0.0), torch.where(left, 0.0, -by_log).unbind(0)
-    return value.to(kind), Slopes([*factor_slopes(rows, pull.unbind(0), white), by_df], by_u.unbind(0), by_sf)
+    return value.to(kind), Slopes((by_df,), by_u.unbind(0), by_sf, factor_slopes(rows, pull.unbind(0), white))
 
 
 def _hyperbolic(distance: Tensor) -> tuple[Tensor, ...]:
