@@ -47,15 +47,16 @@ class ScoreMoments(nn.Module):
         self, log_u: Float[Tensor, "b d m"], log_sf: Float[Tensor, "b d m"], present: Bool[Tensor, "b m"]
     ) -> None:
         """Move the moments towards those of a batch; pairs that never occur in it stay."""
-        there = present.to(log_u.dtype)
-        scores = ndtri_log(log_u, log_sf) * there.unsqueeze(1)
-        both = there.T @ there
-        rows = "dmn" if self.product.ndim == 3 else "mn"
-        cells = both * (1 if self.product.ndim == 3 else log_u.shape[1])
-        known = both > 0
-        product = torch.einsum(f"bdm,bdn->{rows}", scores, scores) / cells.clamp(min=1)
-        square = torch.einsum(f"bdm,bn->{rows}", scores.square(), there) / cells.clamp(min=1)
-        step = self.momentum * known
+        own = self.product.ndim == 3  # a matrix per coordinate
+        there = present.T.to(log_u.dtype)
+        # modalities first, as they lie in memory
+        scores = ndtri_log(log_u.movedim(-1, 0), log_sf.movedim(-1, 0)) * there.unsqueeze(-1)
+        both = there @ there.T
+        cells = (both if own else both * log_u.shape[1]).clamp(min=1)
+        rows, squares = ("dmn", scores.square()) if own else ("mn", scores.square().sum(-1, keepdim=True))
+        product = torch.einsum(f"mbd,nbd->{rows}", scores, scores) / cells
+        square = torch.einsum(f"mbd,nb->{rows}", squares, there) / cells
+        step = self.momentum * (both > 0)
         self.product.add_(step * (product - self.product))
         self.square.add_(step * (square - self.square))
 
