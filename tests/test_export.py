@@ -140,7 +140,8 @@ def test_the_folder_of_weights_alone_gives_the_model_back(run: Path, tmp_path: P
 
 
 def test_the_contract_says_what_goes_in_and_what_comes_out(run: Path, tmp_path: Path) -> None:
-    export(runs.Run.open(run), tmp_path / "out", ["safetensors"])
+    found = export(runs.Run.open(run), tmp_path / "out", ["safetensors", "pt2"])
+    assert found.differences == {"safetensors": 0.0, "pt2": 0.0}
     told = json.loads((tmp_path / "out" / "contract.json").read_text())
     inputs = {own["name"]: (own["dtype"], own["shape"]) for own in told["inputs"]}
     assert list(inputs) == [

@@ -106,7 +106,8 @@ class Encoders(nn.Module):
     def forward(self, batch: Batch, exchanges: Sequence[Exchange] = ()) -> Encoded:
         """Walk all backbones to the end, stopping for each exchange at its stages."""
         require(batch, self.modalities)
-        begun = {name: b for name in self.modalities if (b := self._begin(batch, name)) is not None}
+        starts = {name: self._begin(batch, name) for name in self.modalities}
+        begun = {name: start for name, start in starts.items() if start is not None}
         features = {name: feature for name, (feature, _) in begun.items()}
         done = {name: stages for name, (_, stages) in begun.items()}
 
