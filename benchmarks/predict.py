@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import queue
+import socket
 import subprocess
 import sys
 import tempfile
@@ -140,7 +141,9 @@ def patients(data: PreparedData) -> list[bytes]:
 @contextmanager
 def started(run: runs.Run) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A server in a process of its own."""
-    port = 8731
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     script = "from sklar.cli import main; main()"
     call = [sys.executable, "-c", script, "serve", str(run.path), "--draws", "1", "--port", str(port)]
     quiet = {"OMP_NUM_THREADS": "1", **os.environ}

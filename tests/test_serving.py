@@ -276,4 +276,4 @@ def test_a_reference_model_cannot_be_served(tmp_path: Path) -> None:
     data = small_cohort(tmp_path / "data")
     run = runs.train(resolve("logistic_regression", []), data, tmp_path / "run")
     with pytest.raises(UserError, match="keeps predictions and no weights"):
-        application(run, Settings(), "")
+        application(run, Settings(), str)

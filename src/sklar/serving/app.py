@@ -1,6 +1,7 @@
 """The application: what may be asked of a trained model over HTTP."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -75,13 +76,13 @@ class Predictions(BaseModel):
     predictions: list[Prediction]
 
 
-def application(run: Run, settings: Settings, card: str) -> FastAPI:
+def application(run: Run, settings: Settings, card: Callable[[], str]) -> FastAPI:
     """The application of one run.
 
     Args:
         run: A finished run of a model.
         settings: Limits.
-        card: The model card, in Markdown.
+        card: Gives the model card, in Markdown; called when somebody asks for it.
 
     Raises:
         UserError: The run is a reference model, or its data cannot be sent as JSON.
@@ -141,7 +142,7 @@ def application(run: Run, settings: Settings, card: str) -> FastAPI:
     @app.get("/card", response_class=PlainTextResponse)
     async def model_card() -> PlainTextResponse:
         """The model card, in Markdown."""
-        return PlainTextResponse(card, media_type="text/markdown")
+        return PlainTextResponse(await asyncio.to_thread(card), media_type="text/markdown")
 
     @app.get("/contract")
     async def contract() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """From a run folder to a listening server."""
 
 import tempfile
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def server(run: Run, host: str, port: int, settings: Settings) -> uvicorn.Server
     Raises:
         UserError: The run cannot be served.
     """
-    app = application(run, settings, _card(run))
+    app = application(run, settings, cache(partial(_card, run)))
     quiet: dict[str, Any] = {"log_level": "error", "access_log": False, "server_header": False}
     return uvicorn.Server(uvicorn.Config(app, host, port, lifespan="on", **quiet))
 
