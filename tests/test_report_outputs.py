@@ -1,26 +1,26 @@
 """What is said of runs that predict several outputs: each apart, and all together."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from sklearn.metrics import average_precision_score, roc_auc_score
+from typer.testing import CliRunner
 
-from outcomes import CLASSES, LABELS, SEVERAL, several
+from outcomes import CLASSES, LABELS, SEVERAL, several, subjects
 from sklar import runs
+from sklar.cli import app
 from sklar.errors import DataError, UserError
+from sklar.report import write, write_outputs
+from sklar.report.averages import averages, averages_dict, averages_table, outputs_table
 from sklar.report.cohort import align
-from sklar.report.outputs import (
-    averages,
-    averages_dict,
-    averages_table,
-    events,
-    of_output,
-    outputs_table,
-    read_runs,
-)
+from sklar.report.outputs import events, of_output, read_runs
 from sklar.training.config import resolve
 from sklar.types import TaskName
 
@@ -142,3 +142,134 @@ def test_plain_types_carry_every_output(folders: dict[TaskName, list[Path]]) -> 
     assert content["outputs"] == content["judged"] == list(CLASSES)
     assert content["by_output"]["icu"]["models"][MODELS[0]]["auroc"]["value"] > 0.8
     assert "events" not in content["test"]
+
+
+@pytest.fixture(scope="module")
+def page(folders: dict[TaskName, list[Path]], tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    write_outputs(folders["multiclass"], out, MODELS[0], resamples=20)
+    return out.read_text()
+
+
+def test_the_page_has_a_part_for_every_output(page: str) -> None:
+    for place, name in enumerate(CLASSES):
+        assert f'<a href="#output-{place}">{name}</a>' in page
+        for section in ("results", "curves", "calibration", "utility", "patterns", "examples"):
+            assert page.count(f'id="output-{place}-{section}"') == 1
+    assert page.count('<section id="limits"') == page.count('<section id="card"') == 1
+    assert "2 models judged on the same" in page
+    assert "on 3 of 3 outputs: home, ward, icu" in " ".join(page.split())
+
+
+def test_ids_of_the_page_are_unique_and_what_points_to_them_finds_them(page: str) -> None:
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    targets = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', page))
+    assert {a or b for a, b in targets} <= set(ids)
+
+
+def test_a_page_to_share_names_no_row_and_no_small_count(
+    folders: dict[TaskName, list[Path]], tmp_path: Path
+) -> None:
+    write_outputs(folders["multilabel"], tmp_path / "r.html", MODELS[0], resamples=20, share_safe=True)
+    text = (tmp_path / "r.html").read_text()
+    assert "Examples</h2>" not in text
+    ids = runs.Run.open(folders["multilabel"][0]).predictions("test").ids
+    assert not any(f">{name}<" in text for name in ids)
+
+
+def test_the_page_of_one_output_is_that_of_an_event(
+    folders: dict[TaskName, list[Path]], tmp_path: Path
+) -> None:
+    results = write(folders["multilabel"], tmp_path / "r.html", MODELS[0], resamples=20, output="stroke")
+    test = runs.Run.open(folders["multilabel"][0]).predictions("test")
+    assert results.events == np.nansum(test.target[:, 1])
+    assert "<h1>several: stroke</h1>" in (tmp_path / "r.html").read_text()
+
+
+def run_cli(*arguments: object) -> str:
+    done = CliRunner().invoke(app, [str(own) for own in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def answer(*arguments: object) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run_cli(*arguments, "--json").splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("task", SEVERAL)
+def test_the_verbs_speak_of_every_output(
+    task: TaskName, folders: dict[TaskName, list[Path]], tmp_path: Path
+) -> None:
+    both, few = folders[task], ("--resamples", 20)
+    found = answer("evaluate", *both, *few)
+    assert set(found["details"]) == set(OUTPUTS[task])
+    assert found["details"][OUTPUTS[task][0]]["details"][MODELS[0]]["log_loss"] > 0
+    text = run_cli("evaluate", *both, *few)
+    assert all(f"Output: {name}" in text for name in OUTPUTS[task])
+    one = answer("evaluate", *both, *few, "--output", OUTPUTS[task][1])
+    macro = np.mean([found["by_output"][n]["models"][MODELS[0]]["auroc"]["value"] for n in OUTPUTS[task]])
+    assert found["models"][MODELS[0]]["macro_auroc"]["value"] == pytest.approx(macro)
+    value = found["by_output"][OUTPUTS[task][1]]["models"][MODELS[0]]["auroc"]["value"]
+    assert one["models"][MODELS[0]]["auroc"]["value"] == pytest.approx(value)
+    against = answer("compare", *both, *few)
+    assert set(against["best"]) == {"macro_auroc", "macro_average_precision", "macro_brier", "micro_auroc"}
+    run_cli("compare", *both, *few, "--format", "latex", "-o", tmp_path / "t.tex")
+    assert "AUROC (macro)" in (tmp_path / "t.tex").read_text()
+    plain = answer("compare", *both, *few, "--output", OUTPUTS[task][0])
+    assert "delong_p_holm" in plain["models"][MODELS[0]]
+    shown = answer("report", *both, *few, "-o", tmp_path / "r.html")
+    assert shown["judged"] == list(OUTPUTS[task])
+    run_cli("card", both[0], *few, "-o", tmp_path / "card.md")
+    card = (tmp_path / "card.md").read_text()
+    assert all(f"## Output: {name}" in card for name in OUTPUTS[task])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compare", "--paper-t-test"), "of one event: name an output"),
+        (("compare", "--metrics", "auroc"), "choose among macro_auroc"),
+        (("evaluate", "--output", "icy"), "no output 'icy'.*did you mean icu"),
+        (("evaluate", "--output", "icu", "--data", "."), "leave --output out"),
+        (("report", "--share-safe", "--show-examples"), "leave one of the two options out"),
+    ],
+)
+def test_what_makes_no_sense_for_several_outputs_is_refused(
+    arguments: tuple[str, ...], message: str, folders: dict[TaskName, list[Path]]
+) -> None:
+    verb, *rest = arguments
+    with pytest.raises(UserError, match=message):
+        CliRunner().invoke(
+            app, [verb, *map(str, folders["multiclass"]), *rest, "--resamples", "20"], catch_exceptions=False
+        )
+
+
+def test_a_table_with_classes_goes_from_preparation_to_the_report(tmp_path: Path) -> None:
+    people, _ = subjects(400)
+    pq.write_table(people, tmp_path / "people.parquet")
+    schema = {
+        "id": "id",
+        "label": "went",
+        "classes": list(CLASSES),
+        "group": "patient",
+        "modalities": {
+            "body": {"kind": "table", "numeric": ["age"]},
+            "weight": {"kind": "table", "numeric": ["bmi"]},
+        },
+    }
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(schema))
+    data, run = tmp_path / "data", tmp_path / "cm2"
+    table = tmp_path / "people.parquet"
+    told = run_cli("prepare", "table", table, "--schema", tmp_path / "schema.yaml", "--out", data)
+    assert re.search(r"all +400 subjects home \d+, ward \d+, icu \d+", told)
+    run_cli("validate", data)
+    sizes = ("model.encoders.dim=8", "model.encoders.table.hidden=8", "training.max_epochs=3")
+    settings = [part for own in sizes for part in ("--set", own)]
+    told = run_cli("train", "cm2", "--data", data, "--out", run, *settings)
+    assert "validation AUROC" in told
+    found = answer("evaluate", run, "--data", data, "--resamples", 20)
+    assert found["stress"]["cm2"]["outputs"] == list(CLASSES)
+    run_cli("report", run, "-o", tmp_path / "report.html", "--resamples", 20)
+    assert "against the other classes" in (tmp_path / "report.html").read_text()

@@ -2,16 +2,19 @@
 
 import enum
 import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sklar.cli.options import AsJson, Censoring, Reference, Resamples, Runs, Weighting
 from sklar.cli.output import first_name, note, progress_bar, show, show_json, show_results, show_rich
+from sklar.errors import UserError
 
 if TYPE_CHECKING:
-    from sklar.report import TextTable
+    from sklar.report import Results, TextTable
     from sklar.stress import Stress
 
 
@@ -36,6 +39,9 @@ By = Annotated[
 ]
 
 
+Output = Annotated[str | None, typer.Option(help="One of several outputs: a label, or a class.")]
+
+
 def evaluate(
     runs: Runs,
     reference: Reference = "",
@@ -49,42 +55,102 @@ def evaluate(
     ] = None,
     style: Style = Format.text,
     by: By = None,
+    output: Output = None,
     share_safe: ShareSafe = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge the test predictions of finished runs: intervals, calibration, thresholds, subgroups."""
     from sklar import report
 
-    cuts = _numbers(thresholds)
-    results = report.compare_runs(runs, reference or first_name(runs), resamples, censoring.value)
-    found = report.detail_runs(runs, resamples, censoring.value, cuts, share_safe)
-    divided = report.subgroup_runs(runs, _names(by), resamples, censoring.value, share_safe)
-    stressed = {} if data is None else _stress(runs, data, resamples, censoring, _names(by))
-    if as_json:
+    columns = None if by is None else _names(by)
+    named = reference or first_name(runs)
+    ask = _Question(runs, named, resamples, censoring, _numbers(thresholds), columns, share_safe)
+    outputs = report.outputs_of(runs)
+    if output is not None and data is not None:
+        raise UserError("--data hides modalities from all outputs together: leave --output out")
+    stressed = {} if data is None else _stress(runs, data, resamples, censoring, columns)
+    stress = {name: report.stress_dict(own) for name, own in stressed.items()} or None
+    if outputs and output is None:
+        _evaluate_outputs(ask, style, as_json, stress)
+    else:
+        content, tables, results = ask.answer(output)
+        if as_json:
+            show_json(content | {"stress": stress})
+            return
+        if style is Format.text:
+            show_results(results, as_json=False)
+        _tables(tables, style)
+    if not as_json:
+        _tables([table for name, own in stressed.items() for table in report.stress_tables(name, own)], style)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What `evaluate` was asked."""
+
+    runs: list[Path]
+    reference: str
+    resamples: int
+    censoring: Censoring
+    cuts: list[float]
+    by: list[str] | None
+    share_safe: bool
+
+    def answer(self, output: str | None) -> tuple[dict[str, Any], list["TextTable"], "Results"]:
+        """Of one event, or of one of several outputs: plain types, tables, and the numbers of models."""
+        from sklar import report
+
+        runs, count, safe = self.runs, self.resamples, self.share_safe
+        censoring: Literal["complete", "ipcw"] = self.censoring.value
+        results = report.compare_runs(runs, self.reference, count, censoring, output)
+        found = report.detail_runs(runs, count, censoring, self.cuts, safe, output)
+        divided = report.subgroup_runs(runs, self.by, count, censoring, safe, output)
         content = report.as_dict(results)
-        if share_safe:
+        if safe:
             content = report.withhold(content, next(d for d in found if d.model == results.reference))
         content["details"] = {detail.model: report.detail_dict(detail) for detail in found}
         content["subgroups"] = {name: report.subgroup_dict(own) for name, own in divided.items()}
-        content["stress"] = {name: report.stress_dict(own) for name, own in stressed.items()} or None
-        show_json(content)
+        tables = [report.calibration_table(found), *map(report.threshold_table, found)]
+        tables += [report.pattern_table(detail) for detail in found if detail.model == results.reference]
+        tables += [
+            report.subgroup_table(name, own)
+            for name, own in divided.items()
+            if own and name == results.reference
+        ]
+        return content, tables, results
+
+
+def _evaluate_outputs(ask: _Question, style: Format, as_json: bool, stress: dict[str, Any] | None) -> None:
+    """All outputs together, then each of those with enough events."""
+    from sklar import report
+
+    found = report.average_runs(
+        ask.runs, ask.reference, resamples=ask.resamples, censoring=ask.censoring.value
+    )
+    least = report.SMALLEST if ask.share_safe else 0
+    if as_json:
+        each = {name: ask.answer(name)[0] for name in found.judged}
+        show_json(report.averages_dict(found, least) | {"details": each, "stress": stress})
         return
-    if style is Format.text:
+    _tables([report.averages_table(found, least), report.outputs_table(found, smallest=least)], style)
+    if style is not Format.text:
+        note("calibration, thresholds and subgroups are of one output: name it with --output")
+        return
+    for name in found.judged:
+        _, tables, results = ask.answer(name)
+        show(f"\nOutput: {name}")
         show_results(results, as_json=False)
-    tables = [report.calibration_table(found), *map(report.threshold_table, found)]
-    tables += [report.pattern_table(detail) for detail in found if detail.model == results.reference]
-    tables += [
-        report.subgroup_table(name, own) for name, own in divided.items() if own and name == results.reference
-    ]
-    for name, own in stressed.items():
-        tables += report.stress_tables(name, own)
-    for table in tables:
-        _table(table, style)
+        _tables(tables, style)
 
 
 def compare(
     runs: Runs,
-    metrics: Annotated[str, typer.Option(help="Names with commas.")] = "auroc,average_precision,brier",
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Names with commas; by default auroc,average_precision,brier, of several outputs means."
+        ),
+    ] = None,
     resamples: Resamples = 1000,
     censoring: Weighting = Censoring.complete,
     paper_t_test: Annotated[
@@ -92,26 +158,34 @@ def compare(
     ] = False,
     style: Style = Format.text,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the table to a file.")] = None,
+    output: Output = None,
     share_safe: ShareSafe = False,
     as_json: AsJson = False,
 ) -> None:
     """Set every run against the best: paired intervals, DeLong's test, adjusted by Holm's method."""
     from sklar import report
 
-    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    several = output is None and bool(report.outputs_of(runs))
+    names = _names(metrics) if metrics is not None else list(report.AVERAGES if several else report.CONTESTED)
+    least = report.SMALLEST if share_safe else 0
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
-        result = report.contest_runs(runs, names, resamples, censoring.value, paper_t_test)
+        if several:
+            if paper_t_test:
+                raise UserError("--paper-t-test is of one event: name an output with --output")
+            found = report.average_runs(runs, first_name(runs), names, resamples, censoring.value)
+            table, content = report.averages_table(found, least), report.averages_dict(found, least)
+        else:
+            result = report.contest_runs(runs, names, resamples, censoring.value, paper_t_test, output)
+            table, content = report.contest_table(result, least), report.contest_dict(result, least)
     for message in {str(warning.message) for warning in told}:
         note(f"warning: {message}")
-    least = report.SMALLEST if share_safe else 0
-    table = report.contest_table(result, least)
     if out is not None:
         report.write_text(out, report.FORMATS["markdown" if style is Format.text else style.value](table))
     if as_json:
-        show_json(report.contest_dict(result, least) | {"out": None if out is None else str(out)})
+        show_json(content | {"out": None if out is None else str(out)})
     elif out is None:
-        _table(table, style)
+        _tables([table], style)
     else:
         show(f"table: {out}")
 
@@ -143,6 +217,7 @@ def write_report(
     resamples: Resamples = 1000,
     censoring: Weighting = Censoring.complete,
     by: By = None,
+    output: Output = None,
     share_safe: ShareSafe = False,
     show_examples: Annotated[
         bool, typer.Option("--show-examples", help="Show a few rows although the data are restricted.")
@@ -152,28 +227,28 @@ def write_report(
     """Write one HTML page about finished runs."""
     from sklar import report
 
-    results = report.write(
-        runs,
-        out,
-        reference or first_name(runs),
-        resamples,
-        censoring.value,
-        share_safe=share_safe,
-        show_examples=show_examples,
-        by=_names(by),
-    )
-    show_results(results, as_json, report=str(out))
+    chosen, named = reference or first_name(runs), None if by is None else _names(by)
+    shown: dict[str, Any] = {"share_safe": share_safe, "show_examples": show_examples, "by": named}
+    if output is None and report.outputs_of(runs):
+        found = report.write_outputs(runs, out, chosen, resamples, censoring.value, **shown)
+        least = report.SMALLEST if share_safe else 0
+        if as_json:
+            show_json(report.averages_dict(found, least) | {"report": str(out)})
+        else:
+            tables = [report.averages_table(found, least), report.outputs_table(found, smallest=least)]
+            _tables(tables, Format.text)
+    else:
+        results = report.write(runs, out, chosen, resamples, censoring.value, output=output, **shown)
+        show_results(results, as_json, report=str(out))
     if not as_json:
         show(f"report: {out}")
 
 
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _numbers(text: str) -> list[float]:
-    from sklar.errors import UserError
-
     try:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
@@ -206,10 +281,11 @@ def _stress(
     return found
 
 
-def _table(table: "TextTable", style: Format) -> None:
+def _tables(tables: Iterable["TextTable"], style: Format) -> None:
     from sklar import report
 
-    if style is Format.text:
-        show_rich(report.rich_table(table))
-    else:
-        show(report.FORMATS[style.value](table))
+    for table in tables:
+        if style is Format.text:
+            show_rich(report.rich_table(table))
+        else:
+            show(report.FORMATS[style.value](table))

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 def show_prepared(data: "PreparedData", out: Path, as_json: bool, **extra: Any) -> None:
     """Counts of a prepared folder, as lines or as one object with what ``extra`` adds."""
-    counts = {name: (c.subjects, c.events) for name, c in data.manifest.counts.items()}
+    counts = data.manifest.counts
     if as_json:
-        about = {"data": str(out), "hash": data.hash, "counts": counts, "presence": data.manifest.presence}
-        show_json(about | extra)
+        about: dict[str, Any] = {"data": str(out), "hash": data.hash}
+        about["counts"] = {name: (own.subjects, own.events) for name, own in counts.items()}
+        if outputs := {name: own.as_dict()["outputs"] for name, own in counts.items() if own.outputs}:
+            about["outputs"] = outputs
+        show_json(about | {"presence": data.manifest.presence} | extra)
         return
-    for name, (subjects, events) in counts.items():
-        show(f"{name:<6} {subjects:>7,} subjects {events:>6,} events")
+    for name, own in counts.items():
+        each = ", ".join(f"{output} {tally.events:,}" for output, tally in own.outputs.items())
+        show(f"{name:<6} {own.subjects:>7,} subjects {each or f'{own.events:>6,} events'}")
     for name, share in data.manifest.presence.items():
         show(f"{name} is present in {share:.1%}")
     show(f"prepared: {out}")

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from sklar.data.manifest import Step
 from sklar.data.source import observed_cells
 from sklar.data.split import SPLITS
 from sklar.data.store import PreparedData
@@ -32,13 +33,17 @@ def audit(data: PreparedData) -> list[Finding]:
     return [
         Finding("content", "ok", f"{len(data.manifest.files)} files, hash {data.hash[:12]}"),
         *(
-            Finding("attrition", "note", f"{step.step}: {step.subjects:,} rows, {step.events} events")
+            Finding("attrition", "note", f"{step.step}: {step.subjects:,} rows{_events(step)}")
             for step in data.manifest.attrition
         ),
         _groups(data),
         *_prevalence(data),
         *_values(data),
     ]
+
+
+def _events(step: Step) -> str:
+    return "" if step.events is None else f", {step.events} events"
 
 
 def _groups(data: PreparedData) -> Finding:

@@ -5,9 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from sklar.errors import UserError
+from sklar.report.averages import (
+    AVERAGES,
+    Averages,
+    averages,
+    averages_dict,
+    averages_table,
+    outputs_table,
+)
 from sklar.report.card import TRIPOD, Card
-from sklar.report.cohort import Censoring, Cohort, align, named
-from sklar.report.contest import Contest, contest_dict, contest_or_none, contest_table
+from sklar.report.cohort import Censoring, Cohort, align
+from sklar.report.contest import CONTESTED, Contest, contest_dict, contest_or_none, contest_table
 from sklar.report.detail import (
     SMALLEST,
     Detail,
@@ -19,7 +27,8 @@ from sklar.report.detail import (
 )
 from sklar.report.folder import Run, read_run
 from sklar.report.formats import FORMATS, TextTable
-from sklar.report.html import page
+from sklar.report.html import outputs_page, page
+from sklar.report.outputs import of_output, outputs_of, read_runs
 from sklar.report.stress_tables import stress_dict, stress_tables
 from sklar.report.subgroups import Divided, subgroup_dict, subgroup_runs, subgroup_table
 from sklar.report.tables import Pattern, Results, Row, build
@@ -27,9 +36,12 @@ from sklar.report.verbs import contest_runs, detail_runs, write_card, write_text
 from sklar.report.writers import as_dict, console_table, markdown, patients_table, rich_table
 
 __all__ = [
+    "AVERAGES",
+    "CONTESTED",
     "FORMATS",
     "SMALLEST",
     "TRIPOD",
+    "Averages",
     "Card",
     "Censoring",
     "Contest",
@@ -41,6 +53,9 @@ __all__ = [
     "Run",
     "TextTable",
     "as_dict",
+    "average_runs",
+    "averages_dict",
+    "averages_table",
     "calibration_table",
     "compare_runs",
     "console_table",
@@ -50,6 +65,8 @@ __all__ = [
     "detail_dict",
     "detail_runs",
     "markdown",
+    "outputs_of",
+    "outputs_table",
     "patients_table",
     "pattern_table",
     "read_run",
@@ -63,6 +80,7 @@ __all__ = [
     "withhold",
     "write",
     "write_card",
+    "write_outputs",
     "write_text",
 ]
 
@@ -72,6 +90,7 @@ def compare_runs(
     reference: str = "cm2",
     resamples: int = 1000,
     censoring: Censoring = "complete",
+    output: str | None = None,
 ) -> Results:
     """The numbers of a report, without the page.
 
@@ -81,8 +100,9 @@ def compare_runs(
         resamples: Number of bootstrap replicates.
         censoring: ``complete`` counts every row with a known outcome once; ``ipcw`` weights them for
             censoring. Where the rows carry weights, the other treatment is reported too.
+        output: Which of several outputs.
     """
-    read = named([read_run(folder) for folder in runs])
+    read = read_runs(runs, output)
     return _judge(read, align(read, reference), reference, resamples, censoring)
 
 
@@ -104,8 +124,9 @@ def write(
     share_safe: bool = False,
     show_examples: bool = False,
     by: Sequence[str] | None = None,
+    output: str | None = None,
 ) -> Results:
-    """Write the page to the file ``out`` and return its numbers.
+    """Write the page of one event to the file ``out`` and return its numbers.
 
     The file appears whole or not at all: it is written under another name and then renamed.
 
@@ -118,11 +139,54 @@ def write(
         share_safe: Show no row, no id and no count below 20.
         show_examples: Show a few rows of restricted data too.
         by: Columns that tell subgroups apart; None takes the categories that the reference's run keeps.
+        output: Which of several outputs.
     """
-    if out.is_dir():
-        raise UserError(f"{out} is a folder; name the file to write, such as {out / 'report.html'}")
-    read = named([read_run(folder) for folder in runs])
+    _check_file(out)
+    read = read_runs(runs, output)
     cohort = align(read, reference)
     results = _judge(read, cohort, reference, resamples, censoring)
     write_text(out, page(read, cohort, results, share_safe, show_examples, by))
     return results
+
+
+def write_outputs(
+    runs: Sequence[Path],
+    out: Path,
+    reference: str = "cm2",
+    resamples: int = 1000,
+    censoring: Censoring = "complete",
+    *,
+    share_safe: bool = False,
+    show_examples: bool = False,
+    by: Sequence[str] | None = None,
+) -> Averages:
+    """Write the page of several outputs, all together and then each, and return what all together reach.
+
+    Arguments are as of ``write``.
+    """
+    _check_file(out)
+    read = read_runs(runs)
+    found = averages(read, reference, resamples=resamples, censoring=censoring)
+    parts = {}
+    for output in found.judged:
+        own = {name: of_output(run, output) for name, run in read.items()}
+        cohort = align(own, reference)
+        parts[output] = own, cohort, _judge(own, cohort, reference, resamples, censoring)
+    write_text(out, outputs_page(read, found, parts, share_safe, show_examples, by))
+    return found
+
+
+def average_runs(
+    runs: Sequence[Path],
+    reference: str,
+    metrics: Sequence[str] = AVERAGES,
+    resamples: int = 1000,
+    censoring: Censoring = "complete",
+) -> Averages:
+    """Runs that predict several outputs, judged on all of them; see `sklar.report.averages.averages`."""
+    return averages(read_runs(runs), reference, metrics, resamples, censoring)
+
+
+def _check_file(out: Path) -> None:
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; name the file to write, such as {out / 'report.html'}")

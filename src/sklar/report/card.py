@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sklar.evaluation import METRICS
+from sklar.report.averages import Averages, averages_table, outputs_table
 from sklar.report.cohort import Cohort
 from sklar.report.contest import Contest
-from sklar.report.detail import CALIBRATION, Detail, pattern_table, threshold_table
+from sklar.report.detail import CALIBRATION, SMALLEST, Detail, pattern_table, threshold_table
 from sklar.report.folder import Run
 from sklar.report.formats import Cell, TextTable, to_markdown
 from sklar.report.tables import display
@@ -76,20 +77,49 @@ def card(run: Run, cohort: Cohort, result: Contest, detail: Detail) -> Card:
         result: Its metrics, as the only contestant.
         detail: Its calibration, thresholds and patterns, share-safe.
     """
+    parts = [
+        "## Performance on test rows\n\n" + to_markdown(_performance(result, detail)),
+        "## Acting on a threshold\n\n" + to_markdown(threshold_table(detail)),
+        "## By what was observed\n\n" + to_markdown(pattern_table(detail)),
+    ]
+    return _card(run, cohort.modalities, parts, detail)
+
+
+def outputs_card(run: Run, found: Averages, parts: Mapping[str, tuple[Contest, Detail]]) -> Card:
+    """The card of one run that predicts several outputs: all together, then each.
+
+    Args:
+        run: The run folder.
+        found: Its metrics over all outputs, as the only contestant.
+        parts: Per judged output its metrics and, share-safe, its detail.
+    """
+    text = [
+        "## Performance on test rows\n\n" + to_markdown(averages_table(found)),
+        "## Each output\n\n" + to_markdown(outputs_table(found, smallest=SMALLEST)),
+    ]
+    for output, (result, detail) in parts.items():
+        text += [
+            f"## Output: {output}\n\n" + to_markdown(_performance(result, detail)),
+            "### Acting on a threshold\n\n" + to_markdown(threshold_table(detail)),
+            "### By what was observed\n\n" + to_markdown(pattern_table(detail)),
+        ]
+    return _card(run, run.test.modalities, text, next(iter(parts.values()))[1])
+
+
+def _card(run: Run, modalities: Sequence[str], results: Sequence[str], detail: Detail) -> Card:
     done = ticked(run, detail)
     unticked = tuple(item for item in TRIPOD if item not in done)
     data = run.data
     name = display(run.name)
+    label = ", ".join(run.test.outputs) or data.get("label", "the outcome")
     parts = [
         f"# Model card: {name}",
-        f"Predicts `{data.get('label', 'the outcome')}` from {', '.join(cohort.modalities) or 'its inputs'}, "
+        f"Predicts `{label}` from {', '.join(modalities) or 'its inputs'}, "
         f"any of which may be missing. Data: {data.get('name', 'unnamed')} (hash "
         f"`{str(data.get('hash', 'not recorded'))[:12]}`{', restricted' if run.restricted else ''}), seed "
         f"{run.config.get('seed', 'not recorded')}.",
         f"## Intended use\n\n{USE}",
-        "## Performance on test rows\n\n" + to_markdown(_performance(result, detail)),
-        "## Acting on a threshold\n\n" + to_markdown(threshold_table(detail)),
-        "## By what was observed\n\n" + to_markdown(pattern_table(detail)),
+        *results,
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits(run)),
         "## TRIPOD+AI\n\n"
         + "\n".join(

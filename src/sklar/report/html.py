@@ -1,5 +1,6 @@
 """The report as one page: figures inline, no script, nothing fetched."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,17 +9,18 @@ from typing import Any
 
 import numpy as np
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from sklar.errors import UserError
 from sklar.evaluation import METRICS
 from sklar.report import writers
+from sklar.report.averages import Averages, averages_table, outputs_table
 from sklar.report.card import SPLITS, TRIPOD, USE, limits, ticked
 from sklar.report.cohort import Cohort
 from sklar.report.contest import contest_or_none, contest_table
-from sklar.report.detail import SMALLEST, calibration_table, details, pattern_table, threshold_table
+from sklar.report.detail import SMALLEST, Detail, calibration_table, details, pattern_table, threshold_table
 from sklar.report.folder import Run
-from sklar.report.sections import drawn
+from sklar.report.sections import drawn, output_forests
 from sklar.report.subgroups import divide, partitions, smallest, subgroup_forests, subgroup_table
 from sklar.report.tables import FEWEST, RANKED, Results, display
 
@@ -79,8 +81,76 @@ def page(
     Raises:
         UserError: Examples of a page to share were asked for, or a column that no run keeps.
     """
-    if share_safe and show_examples:
-        raise UserError("a page that is safe to share shows no examples; leave one of the two options out")
+    own = judged(runs, cohort, results, share_safe, show_examples, by)
+    content = about(runs, results, own, share_safe) | own.content
+    return template("page.html", share_safe).render(content)
+
+
+def outputs_page(
+    runs: Mapping[str, Run],
+    found: Averages,
+    parts: Mapping[str, tuple[Mapping[str, Run], Cohort, Results]],
+    share_safe: bool = False,
+    show_examples: bool = False,
+    by: Sequence[str] | None = None,
+) -> str:
+    """The text of ``report.html`` of runs that predict several outputs: all together, then each.
+
+    Args:
+        runs: By name.
+        found: What they reach on all outputs.
+        parts: Per judged output the runs as it sees them, their test rows and numbers.
+        share_safe: Show no row, no id and no count below 20.
+        show_examples: Show a few rows of restricted data too.
+        by: Columns that tell subgroups apart; None takes the categories that the reference's run keeps.
+    """
+    each = {
+        name: judged(*part, share_safe, show_examples, by) for name, part in parts.items()
+    }  # of every judged output, which are one or more
+    first, (*_, results) = next(iter(each.values())), next(iter(parts.values()))
+    sheet = template("output.html", share_safe)
+    shown = [
+        Part(name, f"output-{place}", apart(sheet.render(own.content), f"output-{place}-"))
+        for place, (name, own) in enumerate(each.items())
+    ]
+    least = SMALLEST if share_safe else 0
+    content = first.content | about(runs, results, first, share_safe)
+    content |= {
+        "outputs": shown,
+        "averages": averages_table(found),
+        "by_output": outputs_table(found, smallest=least),
+        "every": found.outputs,
+        "classes": runs[results.reference].test.task == "multiclass",
+        "test_rows": found.contest.rows,
+    }
+    content["figure"] = first.content["figure"] | {"outputs": output_forests(found, results.reference)}
+    return template("page.html", share_safe).render(content)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several outputs on a page: its name, the id of its place, and what is said of it."""
+
+    name: str
+    slug: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a page says of one event.
+
+    Attributes:
+        content: By name, for the templates.
+        detail: Of the reference model.
+    """
+
+    content: dict[str, Any]
+    detail: Detail
+
+
+def template(name: str, share_safe: bool) -> Template:
+    """One of the templates, with the ways to write a number."""
     environment = Environment(
         autoescape=True,
         trim_blocks=True,
@@ -97,6 +167,25 @@ def page(
         "prevalence": _prevalence,
         "signed": writers.signed,
     }
+    return environment.get_template(name)
+
+
+def apart(text: str, prefix: str) -> str:
+    """A part of a page whose ids, and what points to them, begin with ``prefix``."""
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", text)
+
+
+def judged(
+    runs: Mapping[str, Run],
+    cohort: Cohort,
+    results: Results,
+    share_safe: bool,
+    show_examples: bool,
+    by: Sequence[str] | None,
+) -> Judged:
+    """Everything about one event; arguments as of ``page``."""
+    if share_safe and show_examples:
+        raise UserError("a page that is safe to share shows no examples; leave one of the two options out")
     run = runs[results.reference]
     restricted = any(other.restricted for other in runs.values())
     fewest = SMALLEST if share_safe else FEWEST if restricted else 1
@@ -109,50 +198,55 @@ def page(
     counted = [part.rows for part in own.patterns]
     shown = [p for p in results.patterns if p.rows >= fewest and (not share_safe or p.rows in counted)]
     examples = not share_safe and (show_examples or not restricted)
-    data = {**_UNRECORDED, **run.data}
-    counts = data["counts"]
-    return environment.get_template("page.html").render(
-        alignment=_alignment(run),
-        attrition=shareable(data["attrition"]) if share_safe else data["attrition"],
-        calibration=calibration_table(found),
-        card_limits=limits(run),
-        censoring=writers.CENSORING,
-        cohort=cohort,
-        configs={name: _yaml(other.config) for name, other in runs.items()},
-        contest=contest_table(against, SMALLEST if share_safe else 0)
+    forests = subgroup_forests(cohort, results.reference, divided, results.resamples, results.censoring)
+    content = {
+        "calibration": calibration_table(found),
+        "censoring": writers.CENSORING,
+        "cohort": cohort,
+        "contest": contest_table(against, SMALLEST if share_safe else 0)
         if against is not None and len(runs) > 1
         else None,
-        copula=run.metrics.get("copula"),
-        data=data,
-        encoders=_origins(run.weights),
-        examples=_examples(cohort, results.reference) if examples else (),
-        fewest=fewest,
-        figure=drawn(run, cohort, results, own.patterns, shown)
-        | {
-            "subgroups": subgroup_forests(
-                cohort, results.reference, divided, results.resamples, results.censoring
-            )
-        },
-        hashes=sorted({str(other.data.get("hash", "not recorded")) for other in runs.values()}),
-        latents=run.latents,
-        metrics=METRICS,
-        patterns=pattern_table(own),
-        ranked=RANKED,
-        restricted=restricted,
-        results=results,
-        seeds=sorted({str(other.config.get("seed", "not recorded")) for other in runs.values()}),
-        share_safe=share_safe,
-        subgroups=subgroup_table(results.reference, divided) if divided else None,
-        splits=[s for s in SPLITS if s in counts and not (share_safe and _small(counts))],
-        synthetic=run.data.get("synthetic", "synthetic" in str(data["name"]).lower()),
-        thresholds=threshold_table(own),
-        ticked=ticked(run, own),
-        tied=dict.fromkeys((*RANKED, "brier"), ()) | dict(results.tied),
-        tripod=TRIPOD,
-        use=USE,
-        versions=_versions(run.env),
-        withholds=restricted or share_safe,
-    )
+        "examples": _examples(cohort, results.reference) if examples else (),
+        "fewest": fewest,
+        "figure": drawn(run, cohort, results, own.patterns, shown) | {"subgroups": forests},
+        "metrics": METRICS,
+        "patterns": pattern_table(own),
+        "ranked": RANKED,
+        "results": results,
+        "share_safe": share_safe,
+        "subgroups": subgroup_table(results.reference, divided) if divided else None,
+        "thresholds": threshold_table(own),
+        "tied": dict.fromkeys((*RANKED, "brier"), ()) | dict(results.tied),
+        "withholds": restricted or share_safe,
+    }
+    return Judged(content, own)
+
+
+def about(runs: Mapping[str, Run], results: Results, own: Judged, share_safe: bool) -> dict[str, Any]:
+    """Everything about the data and the reference's run; arguments as of ``page``."""
+    run = runs[results.reference]
+    data = {**_UNRECORDED, **run.data}
+    counts = data["counts"]
+    return {
+        "alignment": _alignment(run),
+        "attrition": shareable(data["attrition"]) if share_safe else data["attrition"],
+        "card_limits": limits(run),
+        "configs": {name: _yaml(other.config) for name, other in runs.items()},
+        "copula": run.metrics.get("copula"),
+        "data": data,
+        "encoders": _origins(run.weights),
+        "hashes": sorted({str(other.data.get("hash", "not recorded")) for other in runs.values()}),
+        "latents": run.latents,
+        "outputs": (),
+        "restricted": any(other.restricted for other in runs.values()),
+        "seeds": sorted({str(other.config.get("seed", "not recorded")) for other in runs.values()}),
+        "splits": [s for s in SPLITS if s in counts and not (share_safe and _small(counts))],
+        "synthetic": run.data.get("synthetic", "synthetic" in str(data["name"]).lower()),
+        "ticked": ticked(run, own.detail),
+        "tripod": TRIPOD,
+        "use": USE,
+        "versions": _versions(run.env),
+    }
 
 
 def _examples(cohort: Cohort, reference: str) -> tuple[Example, ...]:
@@ -186,7 +280,8 @@ def shareable(attrition: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, A
 
 def _small(counts: Mapping[str, Any]) -> bool:
     """Whether a split, or what is not an event in it, is too small a cell."""
-    cells = [part for part in counts.values() if isinstance(part, Mapping)]
+    splits = [part for part in counts.values() if isinstance(part, Mapping)]
+    cells = [cell for part in splits for cell in (part, *part.get("outputs", {}).values())]
     values = [part.get(name) for part in cells for name in ("subjects", "events", "labelled")]
     rest = [(p["labelled"] - p["events"]) for p in cells if p.get("labelled") and p.get("events") is not None]
     return any(value is not None and 0 < value < SMALLEST for value in (*values, *rest))
@@ -252,7 +347,7 @@ def _share(value: float | None) -> str:
 
 def _prevalence(count: Mapping[str, Any]) -> str:
     """Events among the rows whose outcome is known; among all rows where that number is not recorded."""
-    known = count.get("labelled", count["subjects"])
+    known = count["labelled"] if "labelled" in count else count["subjects"]
     return _share(count["events"] / known if known else None)
 
 

@@ -14,6 +14,7 @@ from sklar.evaluation import (
 )
 from sklar.evaluation import reliability as reliability_curve
 from sklar.report import density, figures
+from sklar.report.averages import Averages
 from sklar.report.bands import CELLS, curve_bands
 from sklar.report.cohort import Cohort
 from sklar.report.figures import Line
@@ -77,6 +78,18 @@ def _forests(results: Results) -> list[str]:
             title = f"{label} minus that of {display(results.reference)}"
             found.append(figures.forest(gaps, f"difference-{slug}", title, zero=0.0))
     return found
+
+
+def output_forests(found: Averages, reference: str) -> list[str]:
+    """What the reference model reaches on every output that is judged."""
+    return [
+        figures.forest(
+            [_line(output, found.estimates[output][reference][name]) for output in found.judged],
+            f"outputs-{name.replace('_', '-')}",
+            f"{METRICS[name].label} by output",
+        )
+        for name in RANKED
+    ]
 
 
 def _ranking(cohort: Cohort, results: Results) -> list[str]:

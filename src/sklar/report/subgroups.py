@@ -8,11 +8,12 @@ from typing import Any
 from sklar.data.subgroups import SUBGROUPS, Partition, read_subgroups
 from sklar.evaluation import METRICS, Estimate, Subgroup, bootstrap, by_subgroup
 from sklar.report import figures
-from sklar.report.cohort import Censoring, Cohort, align, named
+from sklar.report.cohort import Censoring, Cohort, align
 from sklar.report.detail import SMALLEST
 from sklar.report.figures import Line
-from sklar.report.folder import Run, read_run
+from sklar.report.folder import Run
 from sklar.report.formats import Cell, TextTable
+from sklar.report.outputs import read_runs
 from sklar.report.tables import FEWEST, SEED, display
 from sklar.report.writers import estimate
 
@@ -91,6 +92,7 @@ def subgroup_runs(
     resamples: int = 1000,
     censoring: Censoring = "complete",
     share_safe: bool = False,
+    output: str | None = None,
 ) -> dict[str, tuple[Divided, ...]]:
     """Every run by subgroup.
 
@@ -100,8 +102,9 @@ def subgroup_runs(
         resamples: Number of bootstrap replicates.
         censoring: ``complete`` or ``ipcw``.
         share_safe: Withhold cells of fewer than 20 rows.
+        output: Which of several outputs.
     """
-    read = named([read_run(folder) for folder in runs])
+    read = read_runs(runs, output)
     cohort = align(read, next(iter(read)))
     parts = partitions(read, cohort, by)
     least = smallest(any(run.restricted for run in read.values()), share_safe)
