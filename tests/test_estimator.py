@@ -174,6 +174,12 @@ def test_own_classes_of_y_come_back(tmp_path):
     np.testing.assert_allclose(own.explain(unseen(10)).shares.sum((1, 2)), 0, atol=1e-6)  # classes share one
     found = own.evaluate(table.drop(columns="died"), y, resamples=50)
     assert set(found.outputs) == {"middle", "mild", "severe"}
+    recalibrated = own.calibrate(table.drop(columns="died"), y).predict_proba(unseen(10))
+    np.testing.assert_allclose(recalibrated.sum(1), 1)
+    empty = unseen(1).assign(vitals=None, note=None, age=None, sex=None)
+    prior = own.set_params(on_empty="prior").predict_proba(empty)
+    np.testing.assert_allclose(prior.sum(), 1)
+    assert prior.argmax() == np.unique(y, return_counts=True)[1].argmax()
     with pytest.raises(DataError, match="y has class 'dead'"):
         own.evaluate(unseen(3), ["dead", "mild", "mild"])
     own.save(tmp_path / "m")
