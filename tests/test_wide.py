@@ -303,6 +303,32 @@ def test_what_is_later_than_the_prediction_is_refused_or_dropped_and_counted(col
     assert cohort.content[name].counts["used"] == (1 if name == "note" else 0)
 
 
+def test_columns_have_a_time_too():
+    dated = SCHEMA.modalities["demo"].model_copy(update={"time": "weighed"})
+    schema = SCHEMA.model_copy(update={"modalities": {"demo": dated}})
+    rows = [{**row, "weighed": at(48 * place - 48)} for place, row in enumerate(ROWS)]
+    assert read_wide(schema, pa.Table.from_pylist(rows), labelled=True).rows.tolist() == [[0], [1], [-1]]
+    rows[1]["weighed"] = at(48)
+    with pytest.raises(DataError, match=r"modality 'demo'\): 1 of 3 are later .* first stay '2', \+2 days"):
+        read_wide(schema, pa.Table.from_pylist(rows), labelled=True)
+    cohort = read_wide(schema, pa.Table.from_pylist(rows), labelled=True, on_late="drop")
+    assert cohort.rows.tolist() == [[0], [-1], [-1]]
+    assert cohort.content["demo"].counts["after_time_zero"] == 1
+    rows[0]["weighed"] = None
+    with pytest.raises(DataError, match="time None in row 0"):
+        read_wide(schema, pa.Table.from_pylist(rows), labelled=True, on_late="drop")
+    numbers = schema.model_copy(update={"time_zero": None})
+    table = {"stay": [1, 2], "died": [0, 1], "patient": [1, 2], "age": [1.0, None], "sex": ["f", None]}
+    assert read_wide(numbers, {**table, "weighed": [-1, None]}, labelled=True).rows.tolist() == [[0], [-1]]
+
+
+def test_a_time_column_may_have_another_role_as_well():
+    shared = Text(column="note", time="admit")
+    schema = SCHEMA.model_copy(update={"modalities": {"note": shared, "demo": SCHEMA.modalities["demo"]}})
+    rows = [{**row, "note": "calm"} for row in ROWS]
+    assert read_wide(schema, pa.Table.from_pylist(rows), labelled=True).rows[:, 0].tolist() == [0, 1, 2]
+
+
 def test_without_a_time_zero_positive_times_are_late():
     with pytest.raises(DataError, match=r"later than the moment of prediction, first id '0', \+2 hours"):
         of(VITALS, x=[[{"time": 2.0, "variable": "hr", "value": 80.0}]])

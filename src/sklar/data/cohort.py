@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sklar.data.manifest import Statistics
@@ -23,6 +24,8 @@ from sklar.data.records import (
     read_documents,
     read_images,
     read_series,
+    refuse_late,
+    relative_time,
 )
 from sklar.data.schema import Image, Schema, Tabular, Text, TimeSeries
 from sklar.data.source import DataSource
@@ -174,7 +177,8 @@ def read_cohort(
         if isinstance(item, TimeSeries):
             content[name] = read_series(item, tables[name], f"series {name!r}", schema.id, ids, clock)
         elif isinstance(item, Tabular):
-            content[name] = _read_table(item, people, f"subjects (modality {name!r})", ids, strict=labelled)
+            where = f"subjects (modality {name!r})"
+            content[name] = _read_table(item, people, where, schema.id, ids, clock, strict=labelled)
         elif isinstance(item, Image):
             content[name] = read_images(item, pictures[name], f"image {name!r}", schema.id, ids, clock)
         elif isinstance(item, Text):
@@ -212,13 +216,25 @@ def _unique_ids(people: pa.Table, schema: Schema) -> pa.Array:
     return ids
 
 
-def _read_table(spec: Tabular, people: pa.Table, where: str, ids: pa.Array, *, strict: bool) -> Content:
-    """Rows with at least one known cell; values outside the limits become gaps and are counted."""
+def _read_table(
+    spec: Tabular,
+    people: pa.Table,
+    where: str,
+    id_column: str,
+    ids: pa.Array,
+    clock: Clock,
+    *,
+    strict: bool,
+) -> Content:
+    """Rows with at least one known cell; values outside the limits become gaps and are counted.
+
+    Where a column says when they were taken, rows that are late are refused, or left out and counted.
+    """
     values = numbers(spec, people, where)
     low, high = spec.bounds.T
     implausible = np.isfinite(values) & ((values < low) | (values > high))
     values = np.where(np.isfinite(values) & ~implausible, values, np.nan)
-    known = np.isfinite(values).any(axis=1)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(values).any(axis=1))
     columns: dict[str, pa.Array] = {
         name: pa.array(values[:, index], from_pandas=True) for index, name in enumerate(spec.numeric)
     }
@@ -234,7 +250,12 @@ def _read_table(spec: Tabular, people: pa.Table, where: str, ids: pa.Array, *, s
                 f"which is not one of its levels ({listed(levels)}). Add the level, or recode the value"
             )
         known |= given
-    rows = np.flatnonzero(known)
+    late: NDArray[np.bool_] = np.zeros(len(known), dtype=np.bool_)
+    if spec.time is not None:
+        time = _times_of(known, column(people, spec.time, where), where, clock)
+        late = np.asarray(time > 0)
+        refuse_late(late, time, np.arange(len(ids)), where, "days", id_column, ids, clock)
+    rows = np.flatnonzero(known & ~late)
     counts: dict[str, int | Mapping[str, int]] = {
         "records": people.num_rows,
         "implausible": {
@@ -242,4 +263,12 @@ def _read_table(spec: Tabular, people: pa.Table, where: str, ids: pa.Array, *, s
         },
         "used": len(rows),
     }
+    counts |= {} if spec.time is None else {"after_time_zero": int(late.sum())}
     return Content(rows, pa.table({"id": ids, **columns}).take(pa.array(rows)), counts)
+
+
+def _times_of(known: NDArray[np.bool_], stamps: pa.Array, where: str, clock: Clock) -> NDArray[np.float64]:
+    """(N,) days from time zero to the time of each row; zero where there is nothing that has one."""
+    nothing = pa.scalar(0.0) if clock.zero is None else clock.zero
+    filled = pc.if_else(pa.array(known), stamps, nothing.cast(stamps.type))
+    return relative_time(pa.table({"time": filled}), where, np.arange(len(known)), clock, "days")

@@ -25,17 +25,15 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Placed(Frozen):
-    """A modality that stands in one column of a table with one row per subject (`sklar.data.wide`).
+class Timed(Frozen):
+    """A modality that was taken at some time, which a column of the subjects' table may say.
 
     What is not said is not written either: a data set that came as separate tables says nothing of columns.
 
     Attributes:
-        column: The column that holds it; None is the one that is called like the modality.
         time: Column of when it was taken, on the clock of the schema's time zero; None when there is none.
     """
 
-    column: str | None = None
     time: str | None = None
 
     def anywhere(self) -> Self:
@@ -50,6 +48,16 @@ class Placed(Frozen):
 
 PLACES = frozenset({"column", "time", "root"})
 """Settings of a modality that say where it stands, and not what it is."""
+
+
+class Placed(Timed):
+    """A modality that stands in one column of a table with one row per subject (`sklar.data.wide`).
+
+    Attributes:
+        column: The column that holds it; None is the one that is called like the modality.
+    """
+
+    column: str | None = None
 
 
 class TimeSeries(Placed):
@@ -253,7 +261,7 @@ class Text(Placed):
     unit: Unit = "days"
 
 
-class Tabular(Frozen):
+class Tabular(Timed):
     """Numbers and categories that are known once per row, as columns of the subjects' table.
 
     Attributes:

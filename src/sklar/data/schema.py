@@ -21,9 +21,9 @@ from sklar.data.modalities import (
     GriddedSeries,
     Image,
     Modality,
-    Placed,
     Tabular,
     Text,
+    Timed,
     TimeSeries,
     Unit,
     distinct,
@@ -157,7 +157,7 @@ class Schema(Frozen):
     def contents(self) -> dict[str, Modality]:
         """The modalities, wherever they stand in a table: equal ones can be read by the same model."""
         return {
-            name: item.anywhere() if isinstance(item, Placed) else item
+            name: item.anywhere() if isinstance(item, Timed) else item
             for name, item in self.modalities.items()
         }
 

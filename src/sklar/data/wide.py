@@ -155,7 +155,7 @@ def separate(
         people = people.append_column(schema.group, column(people, schema.id, WHERE))
     ids = as_names(column(people, schema.id, WHERE), WHERE, schema.id)
     nested: dict[str, pa.Table] = {}
-    taken: set[str] = set()
+    taken: set[str | None] = set()
     for name, item in schema.modalities.items():
         if isinstance(item, TimeSeries | Image | Text):
             where = f"{_kind(item)} {name!r}"
@@ -171,9 +171,10 @@ def separate(
                 nested[name] = _records(item, cells)
             if schema.time_zero and on_undated == "error":
                 _refuse_undated(schema.time_zero, nested[name], item, where)
-    kept = taken - {own for spec in schema.tables.values() for own in spec.columns}
+    taken -= {schema.id, schema.group, schema.time_zero}
+    taken -= {own for spec in schema.tables.values() for own in (*spec.columns, spec.time)}
     return Tables(
-        people.drop_columns([name for name in people.column_names if name in kept]),
+        people.drop_columns([name for name in people.column_names if name in taken]),
         {name: nested[name] for name in schema.series},
         {name: nested[name] for name in schema.texts},
         {name: nested[name] for name in schema.images},
