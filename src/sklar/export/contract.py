@@ -34,7 +34,8 @@ def contract(run: Run, graph: Graph, outputs: int) -> dict[str, Any]:
         "model": run.config.model.name,
         "restricted": run.data["restricted"],
         "label": run.data["label"],
-        "task": run.model.task,
+        "task": run.schema.task,
+        "outputs": list(run.schema.outputs),
         "modalities": list(run.schema.modalities),
         "inputs": _inputs(run, graph),
         "output": {
