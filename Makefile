@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCS := $(VENV)/.docs
 SLOW := $(VENV)/.slow
+LOWEST := $(VENV)-lowest
+TOUCHING := cli estimator examples export frame mimic_golden report schema serving tune weights
 
-.PHONY: demo test slow check bench docs clean
+.PHONY: demo test slow check bench docs minimal clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -44,5 +46,12 @@ bench: $(INSTALLED)  ## the NAFLD benchmark over five seeds, and the speed of re
 	$(BIN)/python benchmarks/bootstrap.py
 	$(BIN)/python benchmarks/prepare.py
 
+minimal:  ## the lowest versions that pyproject.toml allows, in an environment of their own, and tests that touch each
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[demo,export,mimic,serve,tune]"
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python -e ".[test]"
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -o filterwarnings= $(foreach name,$(TOUCHING),tests/test_$(name).py)
+
 clean:
-	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
