@@ -229,7 +229,7 @@ def test_another_preparation_in_the_same_place_is_refused(raw, tmp_path):
     [
         ({"rules": "loose"}, "choose compat or strict"),
         ({"tasks": ("ihm", "los")}, "choose one or more of ihm, readm"),
-        ({"engine": "oracle"}, "choose one of duckdb"),
+        ({"engine": "bigquery"}, "choose one of duckdb.*exported as Parquet"),
         ({"test_list": "test.csv"}, "give both"),
         ({"memory_limit": "plenty"}, "DuckDB refuses"),
     ],

@@ -27,7 +27,10 @@ def open_engine(
         DataError: A table is missing.
     """
     if name not in ENGINES:
-        raise UserError(f"engine {name!r}: choose one of {', '.join(ENGINES)}")
+        raise UserError(
+            f"engine {name!r}: choose one of {', '.join(ENGINES)}; tables of other databases are exported as "
+            "Parquet and read by duckdb"
+        )
     # inside the folder of steps, which is its owner's alone: what spills is raw data
     spill = steps_folder(out) / "spill"
     # each brings its own client, which only its users have
