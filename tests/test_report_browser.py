@@ -3,8 +3,12 @@
 import pytest
 
 from browser import Browser, browser, missing
+from outcomes import several
 from run_folders import write_runs
-from sklar.report import write
+from sklar import runs
+from sklar.report import write, write_outputs
+from sklar.training.config import resolve
+from sklar.training.reference import REFERENCES
 
 pytestmark = [
     pytest.mark.slow,
@@ -16,6 +20,16 @@ pytestmark = [
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     write(write_runs(folder), folder / "report.html", resamples=50)
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """The page of a run that predicts three classes."""
+    folder = tmp_path_factory.mktemp("outputs")
+    data = several(folder / "data", "multiclass", rows=400)
+    paths = [runs.train(resolve(name), data, folder / name).path for name in REFERENCES]
+    write_outputs(paths, folder / "report.html", "logistic_regression", resamples=50)
     return folder / "report.html"
 
 
@@ -34,6 +48,20 @@ def test_nothing_overflows_and_nothing_is_fetched(window: Browser, page, width, 
     assert window.evaluate("return document.documentElement.scrollWidth") <= width
     assert window.evaluate("return matchMedia('(prefers-color-scheme: dark)').matches") is (scheme == "dark")
     assert window.requests() == [page.as_uri()]
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_page_of_several_outputs_fits_too(window: Browser, outputs, width):
+    window.requests()
+    window.emulate(width, 800, "light")
+    window.open(outputs)
+    assert window.evaluate("return document.documentElement.scrollWidth") <= width
+    assert window.requests() == [outputs.as_uri()]
+    drawn = window.evaluate(
+        "return [...document.querySelectorAll('svg')].map(e => e.getBoundingClientRect().height)"
+    )
+    assert len(drawn) > 20
+    assert min(drawn) > 50
 
 
 def test_type_in_figures_can_be_read_on_a_phone(window: Browser, page):

@@ -15,8 +15,9 @@ from sklar import runs
 from sklar.cli import app
 from sklar.data.outcome import labelled
 from sklar.data.store import PreparedData
-from sklar.errors import DataError
+from sklar.errors import DataError, UserError
 from sklar.evaluation import Macro, auroc
+from sklar.explanation import explain_run
 from sklar.models import MODELS
 from sklar.stress import stress
 from sklar.training.config import resolve
@@ -198,3 +199,28 @@ def test_modalities_are_hidden_from_several_outputs(task: TaskName, tmp_path: Pa
     assert gained == pytest.approx(whole - 0.5)
     assert [by.hidden for by in found.coverage] == [1]
     assert found.coverage[0].rows == rows.present.all(1).sum()
+
+
+def test_one_output_is_explained(folders: dict[TaskName, PreparedData], tmp_path: Path) -> None:
+    data = folders["multiclass"]
+    run = fit("cm2", data, tmp_path / "run")
+    found = explain_run(run, data, count=3, output="icu")
+    ids = list(run.predictions("test").ids)
+    wanted = run.predictions("test").probability[[ids.index(name) for name in found.ids], 2]
+    np.testing.assert_allclose(found.probability, wanted, atol=1e-5)
+    assert found.base == pytest.approx(np.nanmean(data.target[data.rows("train")] == 2), abs=0.05)
+    with pytest.raises(UserError, match="predicts home, ward, icu: name the one to explain"):
+        explain_run(run, data)
+    with pytest.raises(UserError, match=r"no output 'icy'.*did you mean icu"):
+        explain_run(run, data, output="icy")
+
+
+@pytest.mark.parametrize("name", ["late", "logistic_regression"])
+@pytest.mark.parametrize("task", SEVERAL)
+def test_a_search_is_judged_by_the_mean_over_outputs(
+    name: str, task: TaskName, folders: dict[TaskName, PreparedData], tmp_path: Path
+) -> None:
+    own = TINY if name == "late" else ()
+    value = runs.validation_auroc(resolve(name, own), folders[task], tmp_path)
+    run = fit(name, folders[task], tmp_path / "run")
+    assert value == pytest.approx(run.metrics["validation"]["valid_auroc"])

@@ -7,6 +7,7 @@ import typer
 
 from sklar.cli.options import AsJson, Folder
 from sklar.cli.output import note, show, show_json
+from sklar.errors import UserError
 
 
 def explain(
@@ -21,6 +22,9 @@ def explain(
         Path | None,
         typer.Option("-o", "--out", help="A Parquet file; by default the one in RUN that its report shows."),
     ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="One of several outputs, which needs an --out of its own.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what single predictions were made from: every measurement, word and column, and each modality."""
@@ -30,7 +34,11 @@ def explain(
     from sklar.runs import Run
 
     opened, prepared = Run.open(run), PreparedData.open(data)
-    found = explanation.explain_run(opened, prepared, split, rows, ids)
+    if output is not None and out is None:
+        raise UserError(
+            f"give an --out for the explanation of {output!r}: the report of a run shows one event's"
+        )
+    found = explanation.explain_run(opened, prepared, split, rows, ids, output)
     path = out or run / explanation.EXPLANATION
     explanation.write_explanation(path, found, prepared.manifest.restricted)
     content = explanation.explanation_dict(found)

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sklar.data.folder import PRIVATE
+from sklar.data.outcome import labelled
 from sklar.data.store import PreparedData
-from sklar.errors import DataError, UserError
+from sklar.errors import DataError, UserError, nearest
 from sklar.explanation.explain import Explanation, explain
 from sklar.runs import Run
 from sklar.training.files import whole
@@ -28,7 +29,7 @@ def explain_run(
     split: str = "test",
     count: int = 6,
     ids: Sequence[str] | None = None,
-    output: int = 0,
+    output: str | None = None,
 ) -> Explanation:
     """Explain rows of a prepared folder by a run's model.
 
@@ -38,13 +39,13 @@ def explain_run(
         split: Which rows to choose from.
         count: So many rows, spread evenly over the predicted risk; all where there are no more.
         ids: Names of the rows instead, of any split.
-        output: Which of the model's outputs.
+        output: Which label or class, of a model with several.
 
     Raises:
-        UserError: The run is a reference model, or a row is not there.
+        UserError: The run is a reference model, a row is not there, or the output is not one or is not named.
         DataError: The folder has other modalities.
     """
-    model = run.model
+    model, place_of = run.model, _place(run, output)
     own, documents = run.ready(data)
     if ids is not None:
         place = {str(name): position for position, name in enumerate(own.ids)}
@@ -53,13 +54,14 @@ def explain_run(
         rows = np.array([place[name] for name in ids], dtype=np.int64)
     else:
         rows = own.rows(split)
-        risk = run.predict(data, split).probability
-        rows = rows[spread(risk, count, own.present[rows].any(1) & ~np.isnan(own.target[rows]))]
+        risk = run.predict(data, split).probability.reshape(len(rows), -1)[:, place_of]
+        rows = rows[spread(risk, count, own.present[rows].any(1) & labelled(own.target[rows]))]
     counts = run.data["counts"]["train"]
+    counts = counts["outputs"][output] if output is not None else counts
     return explain(
         model, own, rows, documents, run.tokenizers,
         base=counts["events"] / counts["labelled"],
-        draws=run.config.training.draws, seed=run.config.seed, output=output,
+        draws=run.config.training.draws, seed=run.config.seed, output=place_of,
     )  # fmt: skip
 
 
@@ -80,6 +82,17 @@ def spread(
     places = np.linspace(0.05, 0.99, count) * (len(ranked) - 1)
     _, first = np.unique(places.astype(int), return_index=True)
     return np.asarray(ranked[places.astype(int)[first]])
+
+
+def _place(run: Run, output: str | None) -> int:
+    """Position of an output among the model's."""
+    known = () if run.schema.task == "binary" else run.schema.outputs
+    if output is None and known:
+        raise UserError(f"{run.path} predicts {', '.join(known)}: name the one to explain")
+    if output is not None and output not in known:
+        what = ", ".join(known) or "one event"
+        raise UserError(f"{run.path} has no output {output!r}; it predicts {what}{nearest(output, known)}")
+    return 0 if output is None else known.index(output)
 
 
 def write_explanation(path: Path, found: Explanation, private: bool) -> None:
