@@ -19,9 +19,11 @@ from sklar.alignment import IMPUTATIONS
 from sklar.cli import app
 from sklar.copulas import FAMILIES
 from sklar.data.store import PreparedData
+from sklar.encoders import ImageShape
 from sklar.errors import UserError
 from sklar.export import CONDITIONALS, EXPORTABLE, export, graph_of, load
 from sklar.export.check import answers, by_name, difference, examples
+from sklar.export.formats import FORMATS, Source
 from sklar.export.graph import NOISE, Graph
 from sklar.export.normal import log_tails, normal_score
 from sklar.models import MODELS, Ensemble, FusionModel, ModelConfig, create
@@ -213,3 +215,48 @@ def test_every_exportable_model_survives_both_formats(data: PreparedData, tmp_pa
     found = export(run, tmp_path / "out", ["pt2", "onnx"]).differences
     assert found["pt2"] == 0
     assert found["onnx"] <= 1e-5
+
+
+SMALL = {"hidden": 8, "heads": 2, "layers": 1, "intermediate": 8}
+
+ENCODINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "gru": ("series", {"kind": "gru", "hidden": 5}),
+    "lstm": ("series", {"kind": "lstm", "hidden": 5, "layers": 2}),
+    "transformer": (
+        "series",
+        {"kind": "transformer", "hidden": 8, "heads": 2, "layers": 1, "intermediate": 8},
+    ),
+    "resnet18": ("image", {"widths": [4, 4, 4, 4], "depths": [1, 1, 1, 1]}),
+    "vit": ("image", {"kind": "vit", "hidden": 8, "heads": 2, "layers": 1, "intermediate": 8, "patch": 8}),
+}
+
+
+def with_encoder(kind: str) -> tuple[FusionModel, Graph]:
+    """CM² of a table and one other modality, its mixtures as they begin."""
+    section, settings = ENCODINGS[kind]
+    first = SHAPES["labs"] if section == "series" else ImageShape(1, 16, 16)
+    shapes = {"first": first, "table": SHAPES["table"]}
+    encoders = TINY.model_dump() | {section: settings}
+    torch.manual_seed(0)
+    model = create(shapes, CONFIGS.validate_python({"name": "cm2", "encoders": encoders})).eval()
+    return model, Graph(model, shapes, {}, {"first": STEPS}).eval()
+
+
+@pytest.mark.parametrize("kind", ENCODINGS)
+def test_every_encoder_has_a_graph(kind: str) -> None:
+    model, own = with_encoder(kind)
+    tensors = examples(own, 2)
+    with torch.no_grad():
+        found = own(*tensors.values())
+    assert difference(found, answers(model, own.batch(tensors), tensors[NOISE])) < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["transformer", "resnet18", "vit"])
+def test_encoders_that_other_tests_lack_survive_both_formats(kind: str, tmp_path: Path) -> None:
+    model, own = with_encoder(kind)
+    tensors = examples(own, 2)
+    with torch.no_grad():
+        source = Source(model, own, tensors, own(*tensors.values()))
+    assert FORMATS["pt2"](source, tmp_path) == 0
+    assert FORMATS["onnx"](source, tmp_path) <= 1e-5

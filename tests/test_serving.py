@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from cohorts import TINY, small_cohort
 from serve import ask, serving
 from sklar import runs
 from sklar.data.frame import write
-from sklar.data.schema import Image, Schema, Tabular
+from sklar.data.schema import Image, Schema, Tabular, Text, TimeSeries
 from sklar.errors import UserError
 from sklar.serving import Settings, application
 from sklar.training.config import resolve
@@ -277,3 +278,55 @@ def test_a_reference_model_cannot_be_served(tmp_path: Path) -> None:
     run = runs.train(resolve("logistic_regression", []), data, tmp_path / "run")
     with pytest.raises(UserError, match="keeps predictions and no weights"):
         application(run, Settings(), str)
+
+
+@pytest.fixture(scope="module")
+def clock_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    base = tmp_path_factory.mktemp("clock")
+    schema = Schema(
+        id="id", label="ill", time_zero="now",
+        modalities={
+            "labs": TimeSeries(variables=("x",), steps=4, step=6.0, unit="hours"),
+            "notes": Text(time="written", unit="hours"),
+        },
+    )  # fmt: skip
+    ids, now = [f"p{i}" for i in range(120)], datetime(2024, 5, 2)
+    rng = np.random.default_rng(0)
+    subjects = pa.table({"id": ids, "ill": rng.integers(0, 2, 120), "now": [now] * 120})
+    times = [now - timedelta(hours=float(h)) for h in rng.uniform(0, 23, 120)]
+    labs = pa.table({"id": ids, "time": times, "variable": ["x"] * 120, "value": rng.normal(size=120)})
+    notes = pa.table({"id": ids, "time": times, "text": ["fever"] * 120})
+    data = write(base / "data", schema, subjects, {"labs": labs}, {"notes": notes})
+    run = runs.train(resolve("late", TINY), data, base / "late")
+    with serving(run) as port:
+        yield port
+
+
+def test_moments_may_be_dates_on_the_clock_of_time_zero(clock_port: int) -> None:
+    row = {
+        "now": "2024-06-01T12:00:00",
+        "labs": [{"time": "2024-06-01T09:00:00", "x": 1.0}],
+        "notes": "fever",
+        "written": "2024-06-01T08:00:00",
+    }
+    status, found = ask(clock_port, "/predict", row)
+    assert (status, found["observed"]) == (200, ["labs", "notes"])
+    shifted = json.loads(json.dumps(row).replace("2024-06", "2023-01"))
+    assert ask(clock_port, "/predict", shifted)[1]["probability"] == found["probability"]
+
+
+CLOCKS = {
+    "no time zero": ({"notes": "fever", "written": "2024-06-01T08:00:00"}, "now"),
+    "the future": ({"now": "2024-06-01", "labs": [{"time": "2024-06-02", "x": 1.0}]}, "rows"),
+    "two clocks": ({"now": "2024-06-01", "labs": [{"time": -3, "x": 1.0}]}, "rows"),
+    "no date": ({"now": "yesterday"}, "now"),
+}
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+def test_moments_that_say_nothing_are_refused(clock_port: int, name: str) -> None:
+    row, where = CLOCKS[name]
+    status, told = ask(clock_port, "/predict", row)
+    assert status == 422
+    assert told["detail"][0]["where"].startswith(where)
+    discreet(told)

@@ -47,6 +47,9 @@ def predict(
     on_late: Annotated[
         OnLate, typer.Option(help="Records of a table after the moment of prediction: error or drop.")
     ] = OnLate.error,
+    accept_undated: Annotated[
+        bool, typer.Option("--accept-undated", help="Take a table's pictures and texts that have no time.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict new patients, or the rows of a prepared folder: probability, interval, what was observed."""
@@ -60,7 +63,7 @@ def predict(
     told = (
         _folder(run, data, out, split, draws)
         if data is not None
-        else _table(run, table, out, draws, on_empty, on_late)
+        else _table(run, table, out, draws, on_empty, on_late, accept_undated)
     )
     told |= {"seconds": round(time.monotonic() - started, 2)}
     if as_json:
@@ -87,7 +90,13 @@ def _folder(run: Path, data: Path, out: Path, split: str | None, draws: int | No
 
 
 def _table(
-    run: Path, table: Path | None, out: Path, draws: int | None, on_empty: OnEmpty, on_late: OnLate
+    run: Path,
+    table: Path | None,
+    out: Path,
+    draws: int | None,
+    on_empty: OnEmpty,
+    on_late: OnLate,
+    accept_undated: bool,
 ) -> dict[str, Any]:
     from sklar import runs
 
@@ -99,6 +108,7 @@ def _table(
             draws=draws,
             on_empty=on_empty.value,
             on_late=on_late.value,
+            on_undated="accept" if accept_undated else "error",
             progress=progress,
         )
     return {
