@@ -126,6 +126,19 @@ def test_an_output_with_few_events_is_left_out_by_name(folders: dict[TaskName, l
         averages({name: replace(run, test=empty)}, name)
 
 
+def test_a_class_is_withheld_with_another_that_would_tell_of_it(folders: dict[TaskName, list[Path]]) -> None:
+    ((name, run),) = read_runs([folders["multiclass"][0]]).items()
+    target = run.test.target.copy()
+    target[target == 2] = 0
+    target[:6] = 2
+    found = averages({name: replace(run, test=replace(run.test, target=target))}, name, resamples=20)
+    shown = [row[2].text for row in outputs_table(found, smallest=20).rows]
+    assert shown.count("withheld") == 2
+    assert shown[2] == "withheld"
+    content = averages_dict(found, 20)["by_output"]
+    assert [own["events"] for own in content.values()].count(None) == 2
+
+
 def test_metrics_of_classes_are_for_classes_only(folders: dict[TaskName, list[Path]]) -> None:
     read = read_runs(folders["multiclass"])
     found = averages(read, MODELS[0], ("multiclass_log_loss", "macro_auroc"), resamples=20)

@@ -52,5 +52,6 @@ def train(
     if as_json:
         show_json({"run": str(out), **done.metrics})
     else:
-        show(f"validation AUROC {done.metrics['validation']['valid_auroc']:.4f}   run: {out}")
+        what = "mean validation AUROC" if "validation_outputs" in done.metrics else "validation AUROC"
+        show(f"{what} {done.metrics['validation']['valid_auroc']:.4f}   run: {out}")
         show_alignment(done.metrics)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sklar.errors import DataError, UserError
-from sklar.evaluation import AVERAGED, FEWEST, METRICS, Estimate, bootstrap, judgeable
+from sklar.evaluation import AVERAGED, FEWEST, METRICS, Estimate, bootstrap, judgeable, withheld
 from sklar.report.cohort import Censoring, Cohort, match
 from sklar.report.contest import Contest, contest, contest_dict, contest_table
 from sklar.report.folder import Run
@@ -32,6 +32,7 @@ class Averages:
         judged: Those with enough events and non-events among the test rows.
         events: Per output the rows in which it is known, and those in which it happened.
         estimates: Per judged output, model and metric of ``RANKED``.
+        classes: Whether a row has exactly one of the outputs.
     """
 
     contest: Contest
@@ -39,6 +40,7 @@ class Averages:
     judged: tuple[str, ...]
     events: Mapping[str, tuple[int, int]]
     estimates: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
+    classes: bool
 
 
 def averages(
@@ -98,12 +100,13 @@ def averages(
         estimates={
             name: _estimates(rows, base, base.outputs.index(name), resamples, censoring) for name in judged
         },
+        classes=base.task == "multiclass",
     )
 
 
 def averages_dict(found: Averages, smallest: int = 0) -> dict[str, Any]:
     """Plain types, ready for JSON; counts below ``smallest`` are null."""
-    content = contest_dict(found.contest, smallest)
+    content, hidden = contest_dict(found.contest, smallest), _hidden(found, smallest)
     content["test"] = {name: value for name, value in content["test"].items() if name != "events"}
     return content | {
         "outputs": list(found.outputs),
@@ -111,7 +114,7 @@ def averages_dict(found: Averages, smallest: int = 0) -> dict[str, Any]:
         "by_output": {
             name: {
                 "rows": rows if rows >= smallest else None,
-                "events": None if _few(rows, happened, smallest) else happened,
+                "events": None if hidden[name] else happened,
                 "models": {
                     model: {metric: vars(value) for metric, value in own.items()}
                     for model, own in found.estimates.get(name, {}).items()
@@ -139,12 +142,12 @@ def averages_table(found: Averages, smallest: int = 0) -> TextTable:
 
 def outputs_table(found: Averages, metric: str = RANKED[0], smallest: int = 0) -> TextTable:
     """A metric of every model on each output; counts below ``smallest`` are withheld."""
-    models = found.contest.models
+    models, hidden = found.contest.models, _hidden(found, smallest)
     rows = []
     for name in found.outputs:
         known, happened = found.events[name]
-        few = _few(known, happened, smallest)
-        cells = [Cell(name), Cell(_count(known, smallest)), Cell("withheld" if few else f"{happened:,}")]
+        shown = "withheld" if hidden[name] else f"{happened:,}"
+        cells = [Cell(name), Cell(_count(known, smallest)), Cell(shown)]
         own = found.estimates.get(name, {})
         cells += [Cell(estimate(own[model][metric]) if own else "n/a (too few)") for model in models]
         rows.append(cells)
@@ -152,9 +155,14 @@ def outputs_table(found: Averages, metric: str = RANKED[0], smallest: int = 0) -
     return TextTable(["Output", "Known", "Events", *map(display, models)], rows, note)
 
 
-def _few(known: int, happened: int, smallest: int) -> bool:
-    """Whether events, or what is none, are too few to tell their number."""
-    return any(0 < count < smallest for count in (happened, known - happened))
+def _hidden(found: Averages, smallest: int) -> dict[str, bool]:
+    """Per output whether events, or what is none, are too few to tell, or would tell of another class's."""
+    parts = withheld([happened for _, happened in found.events.values()], smallest)
+    return {
+        name: any(0 < count < smallest for count in (happened, known - happened))
+        or (found.classes and bool(part))
+        for (name, (known, happened)), part in zip(found.events.items(), parts, strict=True)
+    }
 
 
 def _count(count: int, smallest: int) -> str:
