@@ -206,7 +206,8 @@ def test_a_runs_rows_are_explained_as_they_were_predicted(run: runs.Run, found: 
     total = np.bincount(row, contribution, minlength=len(found.ids))
     np.testing.assert_allclose(total, found.probability - found.baseline, atol=1e-3)
     np.testing.assert_allclose(found.shapley.sum(1), found.probability - found.base, atol=1e-6)
-    assert (found.shapley[~found.present] == 0).all()
+    # the rows beside a row may change its last bit
+    np.testing.assert_allclose(found.shapley[~found.present], 0, atol=1e-7)
 
 
 def test_features_are_what_was_measured_said_and_known(

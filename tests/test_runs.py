@@ -36,6 +36,7 @@ FILES = {
     "metrics.json",
     "predictions_test.parquet",
     "predictions_valid.parquet",
+    "subgroups.parquet",
     "tokenizers",
     "weights.json",
 }
