@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklar import MultimodalClassifier, Run
 from sklar.data.schema import Schema
 from sklar.errors import DataError, UserError
+from test_cli import run
 from wide_tables import SCAN, SCHEMA, SMALL, wide_table
 
 
@@ -86,12 +87,14 @@ def test_latents_repeat_where_observed_and_vary_where_drawn(fitted):
 
 
 def test_shapley_shares_add_up_to_the_prediction(fitted):
-    new = unseen()
+    new = unseen(12)
     found = fitted.explain(new)
-    np.testing.assert_allclose(found.base + found.shares.sum(axis=1), found.probability, atol=1e-9)
-    np.testing.assert_allclose(found.probability[:, 0], fitted.predict_proba(new)[:, 1], atol=1e-6)
+    np.testing.assert_allclose(found.base + found.shapley.sum(axis=1), found.probability, atol=1e-9)
+    np.testing.assert_allclose(found.probability, fitted.predict_proba(new)[:, 1], atol=1e-6)
     absent = new["note"].isna().to_numpy()
-    assert (found.shares[absent, 1] == 0).all()
+    assert absent.any()
+    assert (found.shapley[absent, 1] == 0).all()
+    assert set(found.features["modality"].to_pylist()) == set(SCHEMA.modalities)
     assert set(found.modality_shapley) == set(SCHEMA.modalities)
     with pytest.raises(DataError, match="no observed modality"):
         fitted.explain(new.assign(vitals=None, note=None, age=None, sex=None))
@@ -125,6 +128,10 @@ def test_saved_and_loaded_it_is_the_same_without_pickle(fitted, tmp_path):
     np.testing.assert_array_equal(again.predict_proba(unseen()), fitted.predict_proba(unseen()))
     assert again.get_params()["schema"] == SCHEMA
     assert Run.open(tmp_path / "model").schema == again.schema_
+    unseen().to_parquet(tmp_path / "new.parquet")
+    run("predict", tmp_path / "model", tmp_path / "new.parquet", "-o", tmp_path / "out.parquet")
+    by_command = pd.read_parquet(tmp_path / "out.parquet")["probability"]
+    np.testing.assert_allclose(by_command, fitted.predict_proba(unseen())[:, 1], rtol=1e-5)
     with pytest.raises(UserError, match="exists; give the name of a new folder"):
         fitted.save(tmp_path / "model")
     with pytest.raises(DataError, match="is missing or damaged"):
@@ -171,7 +178,9 @@ def test_own_classes_of_y_come_back(tmp_path):
     assert own.predict_proba(unseen(10).drop(columns="died")).shape == (10, 3)
     assert set(own.predict(unseen(10))) <= set(y)
     assert own.predict_imputation_interval(unseen(10)).shape == (10, 3, 2)
-    np.testing.assert_allclose(own.explain(unseen(10)).shares.sum((1, 2)), 0, atol=1e-6)  # classes share one
+    assert own.explain(unseen(3), output="mild").shapley.shape == (3, 3)
+    with pytest.raises(UserError, match="output is None; name one of 'middle', 'mild', 'severe'"):
+        own.explain(unseen(3))
     found = own.evaluate(table.drop(columns="died"), y, resamples=50)
     assert set(found.outputs) == {"middle", "mild", "severe"}
     recalibrated = own.calibrate(table.drop(columns="died"), y).predict_proba(unseen(10))

@@ -12,14 +12,15 @@ SKIPPED = {
 """Checks that do not apply, at most ten, each with its reason."""
 
 SETTINGS = {
-    "training.batch_size": 32,
-    "training.learning_rate": 0.02,
-    "training.patience": 40,
-    "training.draws": 2,
+    "training.batch_size": 64,
+    "training.learning_rate": 0.05,
+    "training.patience": 12,
+    "training.draws": 1,
+    "training.validation_draws": 1,
     "model.encoders.dim": 8,
     "model.encoders.table.hidden": 8,
 }
-CHECKS = list(estimator_checks_generator(MultimodalClassifier(max_epochs=40, settings=SETTINGS)))
+CHECKS = list(estimator_checks_generator(MultimodalClassifier(max_epochs=12, settings=SETTINGS)))
 
 
 def name(check):

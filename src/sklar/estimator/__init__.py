@@ -2,6 +2,5 @@
 
 from sklar.estimator.classifier import MultimodalClassifier
 from sklar.estimator.evaluation import Evaluation
-from sklar.estimator.explanation import Explanation
 
-__all__ = ["Evaluation", "Explanation", "MultimodalClassifier"]
+__all__ = ["Evaluation", "MultimodalClassifier"]

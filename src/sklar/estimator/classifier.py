@@ -25,12 +25,13 @@ from sklar.estimator import saved
 from sklar.estimator.arrays import array_schema, array_table, refuse_guessing
 from sklar.estimator.calibrating import recalibrate
 from sklar.estimator.evaluation import Evaluation, evaluate
-from sklar.estimator.explanation import Explanation, explain
+from sklar.estimator.explaining import explain_cohort
 from sklar.estimator.holder import RunHolder
 from sklar.estimator.latents import impute_latents
 from sklar.estimator.outcome import Outcome
 from sklar.estimator.rows import OnUnlabelled, held_out, labelled, of_these, with_columns
 from sklar.estimator.settings import configuration
+from sklar.explanation import Explanation
 from sklar.runs import OnEmpty
 from sklar.types import Predictions
 
@@ -170,7 +171,7 @@ class MultimodalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises:
             DataError: A row has no modality, or breaks the schema.
         """
-        return self._outcome_of().spread(_columns(self._answer(X, long).probability))
+        return self._outcome_of().spread(self._answer(X, long).probability)
 
     def predict(self, X: Any, *, long: Mapping[str, Any] | None = None) -> NDArray[Any]:
         """(N,) the likeliest class; (N, L) 0 or 1 where a row may have several labels."""
@@ -206,16 +207,21 @@ class MultimodalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         return impute_latents(self._run(), self._cohort(X, long), draws, self._seed_used)
 
-    def explain(self, X: Any, *, long: Mapping[str, Any] | None = None) -> Explanation:
-        """What each modality adds to each prediction: exact Shapley values over the modalities.
+    def explain(self, X: Any, *, output: Any = None, long: Mapping[str, Any] | None = None) -> Explanation:
+        """What predictions were made from: each modality (Shapley values), each measurement, word and column.
 
         Args:
             X: As in `predict_proba`; rows need a modality each.
+            output: The class or label to explain; None is the only one, ``classes_[1]`` of two.
             long: See `fit`.
+
+        Raises:
+            UserError: There is no such output, or none was named of several.
         """
         cohort = self._cohort(X, long)
         runs.refuse_empty(cohort)
-        return explain(self._run(), cohort)
+        place = self._outcome.place(output, len(self.schema_.outputs))
+        return explain_cohort(self._run(), cohort, place)
 
     def evaluate(
         self,
@@ -391,7 +397,3 @@ class MultimodalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _answer(self, x: Any, long: Mapping[str, Any] | None) -> Predictions:
         cohort = self._cohort(x, long)
         return runs.answer(self._run(), cohort, on_empty=self.on_empty)
-
-
-def _columns(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    return probability[:, None] if probability.ndim == 1 else probability

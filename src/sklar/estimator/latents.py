@@ -7,10 +7,11 @@ from torch import Generator
 
 from sklar.alignment import Noise
 from sklar.data.cohort import Cohort
+from sklar.data.loading import PreparedDataset, loader
 from sklar.errors import UserError
-from sklar.estimator.masks import MaskedCohort
 from sklar.models import Ensemble
 from sklar.runs import Run
+from sklar.training.predict import BATCH
 
 
 @torch.no_grad()
@@ -31,9 +32,11 @@ def impute_latents(run: Run, cohort: Cohort, draws: int, seed: int) -> dict[str,
         raise UserError("the latents of an ensemble's members are not comparable; train with ensemble=1")
     if model.joint is None:
         raise UserError(f"fusion {run.config.model.name!r} has no joint to draw latents from; cm2 has one")
+    data, documents = run.patients(cohort)
+    device = next(model.parameters()).device
     parts = []
-    for batch in MaskedCohort(run, cohort).batches():
-        noise = Noise(draws, Generator().manual_seed(seed), shared=True)
+    for own in loader(PreparedDataset(data, None, documents), BATCH):
+        batch, noise = own.to(device), Noise(draws, Generator().manual_seed(seed), shared=True)
         completed = model.joint.impute(model(batch).latents, batch.present, "conditional", noise)
-        parts.append({name: own.cpu().numpy() for name, own in completed.latents.items()})
+        parts.append({name: latent.cpu().numpy() for name, latent in completed.latents.items()})
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in model.modalities}

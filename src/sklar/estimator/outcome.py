@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from sklar.data.schema import Schema
-from sklar.errors import DataError
+from sklar.errors import DataError, UserError
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,19 @@ class Outcome:
         named = codes if schema.classes is None else pa.array(schema.classes, pa.string()).take(codes)
         return {schema.labels[0]: named}
 
+    def place(self, output: Any, count: int) -> int:
+        """Which of a model's ``count`` outputs a class or label is; None is the only one.
+
+        Raises:
+            UserError: There is none of that name, or none was named of several.
+        """
+        names = self.classes.tolist() if count > 1 else self.classes.tolist()[-1:]
+        if output is None and count == 1:
+            return 0
+        if output not in names:
+            raise UserError(f"output is {output!r}; name one of {', '.join(map(repr, names))}")
+        return int(names.index(output))
+
     def decide(self, probability: NDArray[np.float64]) -> NDArray[Any]:
         """(N,) the likeliest class of (N, K) probabilities; (N, L) 0 or 1 of several labels."""
         if self.several:
@@ -91,10 +104,10 @@ class Outcome:
         return np.asarray(self.classes[probability.argmax(axis=1)])
 
     def spread(self, probability: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, C) probabilities of all classes from those of outputs (N, K): one event has two classes."""
-        if self.several or probability.shape[1] > 1:
-            return probability
-        return np.concatenate([1 - probability, probability], axis=1)
+        """(N, C) probabilities of all classes, from (N,) of one event, which has two, or (N, K) of K."""
+        if probability.ndim == 1:
+            return np.stack([1 - probability, probability], axis=1)
+        return probability
 
 
 def _is_indicator(y: Any) -> bool:
