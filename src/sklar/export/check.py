@@ -53,6 +53,21 @@ def uniforms(shape: tuple[int, int, int], draws: int, generator: Generator) -> F
 
 
 @torch.no_grad()
+def graph_answers(graph: Graph, tensors: Mapping[str, Tensor]) -> Float[Tensor, "s b k"]:
+    """What the graph says, by the operations that are exported.
+
+    torch has a fused kernel for transformer layers in inference, which no exported program calls.
+    """
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        found: Tensor = graph(*tensors.values())
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return found
+
+
+@torch.no_grad()
 def answers(model: FusionModel, batch: Batch, noise: Tensor | None) -> Float[Tensor, "s b k"]:
     """What the model itself says, drawing with the given noise (S, E, M, d)."""
     members = cast(Sequence[FusionModel], model.members) if isinstance(model, Ensemble) else [model]

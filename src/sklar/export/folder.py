@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from sklar.data.folder import PRIVATE
 from sklar.data.schema import Schema
 from sklar.encoders import WordPiece, without_weights
 from sklar.errors import DataError, UserError
-from sklar.export.check import ROWS, answers, difference, examples, masks
+from sklar.export.check import ROWS, answers, difference, examples, graph_answers, masks
 from sklar.export.contract import FORMAT, TOKENIZERS, contract, files
 from sklar.export.formats import FORMATS, LIMITS, Source, check_formats
 from sklar.export.graph import NOISE, Graph
@@ -76,8 +74,7 @@ def export(
     say("reading the run", 0.0)
     graph = graph_of(run)
     tensors = examples(graph, len(run.schema.modalities))
-    with torch.no_grad():
-        own = graph(*tensors.values())
+    own = graph_answers(graph, tensors)
     apart = difference(own, answers(run.model, graph.batch(tensors), tensors.get(NOISE)))
     _check(run, "the graph", apart, NEAR)
     source = Source(run.model, graph, tensors, own)
