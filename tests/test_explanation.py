@@ -18,13 +18,13 @@ from sklar import runs
 from sklar.cli import app
 from sklar.data.store import PreparedData
 from sklar.errors import DataError, TrainingError, UserError
+from sklar.evaluation import spread
 from sklar.explanation import (
     Explanation,
     explain_run,
     integrated_gradients,
     largest,
     read_explanation,
-    spread,
 )
 from sklar.models import Ensemble, FusionModel
 from sklar.training.config import resolve
@@ -282,3 +282,20 @@ def test_a_reference_has_nothing_to_explain(data: PreparedData, tmp_path: Path) 
     reference = runs.train(resolve("logistic_regression"), data, tmp_path / "lr")
     with pytest.raises(UserError, match="keeps predictions and no weights"):
         explain_run(reference, data)
+
+
+def test_the_page_of_open_data_shows_what_its_examples_were_made_from(
+    run: runs.Run, data: PreparedData, tmp_path: Path
+) -> None:
+    call = CliRunner().invoke
+    call(app, ["explain", str(run.path), "--data", str(data.path)], catch_exceptions=False)
+    shown, shared = tmp_path / "shown.html", tmp_path / "shared.html"
+    arguments = ["report", str(run.path), "--resamples", "20"]
+    call(app, [*arguments, "-o", str(shown), "--show-examples"], catch_exceptions=False)
+    call(app, [*arguments, "-o", str(shared), "--share-safe"], catch_exceptions=False)
+    text = shown.read_text()
+    assert text.count('<div class="why">') == 6
+    for name in read_explanation(run.path / "explanation.parquet").ids:
+        assert f"<b>{name}</b>" in text
+    assert 'aria-label="Contributions over time, labs: ' in text
+    assert '<div class="why">' not in shared.read_text()

@@ -20,6 +20,8 @@ UNKNOWN = "unknown"
 """The subgroup of rows whose value is not known."""
 _ABOUT = b"sklar"
 _QUARTERS = (0.25, 0.5, 0.75)
+_FEW = 5
+"""Different values up to which a number is a category."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Partition:
 def subgroup_file(data: PreparedData, test: NDArray[np.int64]) -> bytes | None:
     """What subgroups test rows belong to, as a run folder keeps it; None where the data have no tables.
 
-    A number is kept as its band, a quarter of the training rows each, and not as it is.
+    A number of many values is kept as its band, a quarter of the training rows each, and not as it is.
 
     Args:
         data: All of the prepared folder, whatever a run reads of it.
@@ -150,11 +152,16 @@ def _partitions(data: PreparedData, name: str, test: NDArray[np.int64]) -> list[
     for column in spec.columns:
         shared = sum(column in other.columns for other in others.values()) > 1
         values = _column(data, name, column)
+        band = False
         if column in spec.categorical:
             levels = tuple(spec.categorical[column])
             texts = values[test].astype(np.str_)
             level = np.where(np.isin(texts, levels), texts, UNKNOWN)
+        elif len(few := np.unique(values[~np.isnan(values)])) <= _FEW:
+            levels = tuple(f"{value:g}" for value in few)
+            level = np.where(np.isnan(values[test]), UNKNOWN, [f"{value:g}" for value in values[test]])
         else:
+            band = True
             training = values[data.rows("train")].astype(np.float64)
             cuts = _cuts(training[~np.isnan(training)])
             if not cuts:
@@ -163,7 +170,7 @@ def _partitions(data: PreparedData, name: str, test: NDArray[np.int64]) -> list[
         if (level == UNKNOWN).any():
             levels = (*levels, UNKNOWN)
         label = f"{name}.{column}" if shared else column
-        found.append((Partition(label, levels, level), column not in spec.categorical))
+        found.append((Partition(label, levels, level), band))
     return found
 
 

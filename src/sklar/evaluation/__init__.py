@@ -23,6 +23,7 @@ from sklar.evaluation.curves import Curve, precision_recall_curve, roc_curve
 from sklar.evaluation.delong import auroc_covariance, delong, delong_interval
 from sklar.evaluation.draws import FEWEST, by_outcome, judgeable, resample_weights, too_few
 from sklar.evaluation.estimate import Estimate
+from sklar.evaluation.examples import spread
 from sklar.evaluation.hiding import hide
 from sklar.evaluation.joint_recalibration import (
     ByLabel,
@@ -142,6 +143,7 @@ __all__ = [
     "resample_weights",
     "roc_curve",
     "shapley",
+    "spread",
     "stress_curve",
     "summarise",
     "too_few",

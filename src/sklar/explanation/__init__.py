@@ -9,7 +9,6 @@ from sklar.explanation.runs import (
     explanation_dict,
     largest,
     read_explanation,
-    spread,
     write_explanation,
 )
 
@@ -24,6 +23,5 @@ __all__ = [
     "integrated_gradients",
     "largest",
     "read_explanation",
-    "spread",
     "write_explanation",
 ]

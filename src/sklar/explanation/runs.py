@@ -14,6 +14,7 @@ from sklar.data.folder import PRIVATE
 from sklar.data.outcome import labelled
 from sklar.data.store import PreparedData
 from sklar.errors import DataError, UserError, nearest
+from sklar.evaluation import spread
 from sklar.explanation.explain import Explanation, explain
 from sklar.runs import Run
 from sklar.training.files import whole
@@ -63,25 +64,6 @@ def explain_run(
         base=counts["events"] / counts["labelled"],
         draws=run.config.training.draws, seed=run.config.seed, output=place_of,
     )  # fmt: skip
-
-
-def spread(
-    risk: NDArray[np.float64], count: int, among: NDArray[np.bool_] | None = None
-) -> NDArray[np.int64]:
-    """Positions of at most ``count`` of the N rows, spread evenly over the predicted risk from low to high.
-
-    Args:
-        risk: (N,) predictions.
-        count: Rows wanted.
-        among: (N,) rows that may be taken; all by default.
-    """
-    free = np.arange(len(risk)) if among is None else np.flatnonzero(among)
-    ranked = free[np.argsort(risk[free], kind="stable")]
-    if len(ranked) <= count:
-        return ranked
-    places = np.linspace(0.05, 0.99, count) * (len(ranked) - 1)
-    _, first = np.unique(places.astype(int), return_index=True)
-    return np.asarray(ranked[places.astype(int)[first]])
 
 
 def _place(run: Run, output: str | None) -> int:

@@ -7,12 +7,11 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from sklar.errors import UserError
-from sklar.evaluation import METRICS
+from sklar.evaluation import METRICS, spread
 from sklar.report import writers
 from sklar.report.averages import Averages, averages_table, outputs_table
 from sklar.report.card import SPLITS, TRIPOD, USE, limits, ticked
@@ -23,6 +22,7 @@ from sklar.report.folder import Run
 from sklar.report.sections import drawn, output_forests
 from sklar.report.subgroups import divide, partitions, smallest, subgroup_forests, subgroup_table
 from sklar.report.tables import FEWEST, RANKED, Results, display
+from sklar.report.why import reasons
 
 _EXAMPLES = 6
 _UNRECORDED: Mapping[str, Any] = {
@@ -197,7 +197,8 @@ def judged(
     divided = divide(cohort, results.reference, parts, results.resamples, results.censoring, least)
     counted = [part.rows for part in own.patterns]
     shown = [p for p in results.patterns if p.rows >= fewest and (not share_safe or p.rows in counted)]
-    examples = not share_safe and (show_examples or not restricted)
+    open_rows = not share_safe and (show_examples or not restricted)
+    examples = _examples(cohort, results.reference) if open_rows else ()
     forests = subgroup_forests(cohort, results.reference, divided, results.resamples, results.censoring)
     content = {
         "calibration": calibration_table(found),
@@ -206,7 +207,8 @@ def judged(
         "contest": contest_table(against, SMALLEST if share_safe else 0)
         if against is not None and len(runs) > 1
         else None,
-        "examples": _examples(cohort, results.reference) if examples else (),
+        "examples": examples,
+        "reasons": reasons(run, [example.name for example in examples]),
         "fewest": fewest,
         "figure": drawn(run, cohort, results, own.patterns, shown) | {"subgroups": forests},
         "metrics": METRICS,
@@ -252,9 +254,6 @@ def about(runs: Mapping[str, Run], results: Results, own: Judged, share_safe: bo
 def _examples(cohort: Cohort, reference: str) -> tuple[Example, ...]:
     """Rows spread evenly over the predicted risk, from low to high."""
     probability = cohort.probability[reference]
-    ranked = np.argsort(probability, kind="stable")
-    places = np.linspace(0.05, 0.99, _EXAMPLES) * (len(ranked) - 1)
-    chosen = np.unique(ranked[places.astype(int)])
     return tuple(
         Example(
             name=str(cohort.ids[row]),
@@ -264,7 +263,7 @@ def _examples(cohort: Cohort, reference: str) -> tuple[Example, ...]:
             high=float(cohort.high[row]),
             event=bool(cohort.y[row]),
         )
-        for row in sorted(chosen, key=lambda row: probability[row])
+        for row in spread(probability, _EXAMPLES)
     )
 
 

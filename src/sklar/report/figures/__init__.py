@@ -1,6 +1,7 @@
 """Figures as SVG text that can be set inside a page: no network, no script, no fonts of their own."""
 
 from sklar.report.figures.calibration import decision_curve, predicted_risk, reliability
+from sklar.report.figures.contributions import Grid, heat
 from sklar.report.figures.copula import (
     contours,
     pair_contours,
@@ -14,10 +15,12 @@ from sklar.report.figures.ranking import precision_recall, roc
 from sklar.report.figures.training import training
 
 __all__ = [
+    "Grid",
     "Line",
     "contours",
     "decision_curve",
     "forest",
+    "heat",
     "pair_contours",
     "pair_densities",
     "pit_histogram",
