@@ -34,8 +34,8 @@ def moderate_kernel(
     (theta, eta), log_u, d = parameters, columns.log_u, len(columns)
     delta, per_theta, series = 1.0 + eta, 1.0 / theta, _series(theta, eta, d)
     per_delta, flat = 1.0 / delta, 1.0 + theta
-    one, pace, sharpness, offset, *terms = constants(
-        log_u, 1.0, theta, delta, (d - 1) * log(theta), *series.value[:-1]
+    one, pace, sharpness, per_pace, per_sharpness, offset, *terms = constants(
+        log_u, 1.0, theta, delta, per_theta, per_delta, (d - 1) * log(theta), *series.value[:-1]
     )
     low = log_u.amin(0)
     reach = torch.expm1(pace * log_u)  # E
@@ -44,11 +44,11 @@ def moderate_kernel(
     power = torch.exp(sharpness * shifted)
     whole = total_of_all(power)
     log_whole = torch.log(whole)
-    log_w = per_delta * log_whole
+    log_w = per_sharpness * log_whole
     excess = lowest * -torch.expm1(log_w)  # theta D
     grown = excess - lowest
     b, log_b = one + excess, torch.log1p(excess)
-    v = per_theta * grown / b
+    v = per_pace * grown / b
     q = horner(terms, series.value[-1], v)
     spread = total_of_all(shifted)
     distance = torch.sub(total_of_all(log_u), low, alpha=d)  # sum of (m - x)
@@ -71,7 +71,7 @@ def moderate_kernel(
     # In log W
     middle = total_of_all(power * shifted) * per_whole
     by_eta = torch.sub(spread, middle, alpha=d)
-    by_eta = torch.addcmul(by_eta, by_log_v * beyond - v, per_delta * (middle - log_w))
+    by_eta = torch.addcmul(by_eta, by_log_v * beyond - v, per_sharpness * (middle - log_w))
     by_eta = torch.addcmul(by_eta, horner(terms[d - 2 : 2 * d - 4], series.by_eta[-1], v), per_q)
     slope = log_u / reach  # of log Y in theta, plus 1/theta
     top = slope.amax(0)
@@ -80,8 +80,8 @@ def moderate_kernel(
     ahead = low + top  # 1/theta less by how much the slope of log Y lags behind the largest x
     by_log_b = torch.addcmul(excess * ahead, grown, moved) * per_b
     loss = affine(distance, -eta, torch.sub(total_of_all(change), moved, alpha=d))
-    loss = torch.addcmul(loss, missing, ahead + moved - per_theta)
-    loss = torch.addcmul(loss, by_log_v + per_theta, by_log_b)
+    loss = torch.addcmul(loss, missing, ahead + moved - per_pace)
+    loss = torch.addcmul(loss, by_log_v + per_pace, by_log_b)
     loss = affine(loss, -per_theta * per_theta, log_b)
     by_theta = horner(terms[2 * d - 4 :], series.by_theta[-1], v) * (v * per_q) - loss
     pull = affine(torch.addcmul(start, missing, beyond), 1.0 + d * theta, v) * (pace * per_whole)
