@@ -224,3 +224,16 @@ def test_a_search_is_judged_by_the_mean_over_outputs(
     value = runs.validation_auroc(resolve(name, own), folders[task], tmp_path)
     run = fit(name, folders[task], tmp_path / "run")
     assert value == pytest.approx(run.metrics["validation"]["valid_auroc"])
+
+
+def test_the_explanation_of_an_output_is_not_the_one_that_reports_show(
+    folders: dict[TaskName, PreparedData], tmp_path: Path
+) -> None:
+    run = fit("late", folders["multiclass"], tmp_path / "run")
+    arguments = ["explain", str(run.path), "--data", str(folders["multiclass"].path), "--output", "icu"]
+    for out in ([], ["-o", str(run.path / "explanation.parquet")]):
+        with pytest.raises(UserError, match="give 'icu' an --out of its own"):
+            CliRunner().invoke(app, [*arguments, *out], catch_exceptions=False)
+    done = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "why.parquet"), "--rows", "2"])
+    assert done.exit_code == 0
+    assert (tmp_path / "why.parquet").is_file()

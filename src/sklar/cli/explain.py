@@ -34,12 +34,10 @@ def explain(
     from sklar.runs import Run
 
     opened, prepared = Run.open(run), PreparedData.open(data)
-    if output is not None and out is None:
-        raise UserError(
-            f"give an --out for the explanation of {output!r}: the report of a run shows one event's"
-        )
-    found = explanation.explain_run(opened, prepared, split, rows, ids, output)
     path = out or run / explanation.EXPLANATION
+    if output is not None and path.resolve() == (run / explanation.EXPLANATION).resolve():
+        raise UserError(f"the report shows explanations of one event: give {output!r} an --out of its own")
+    found = explanation.explain_run(opened, prepared, split, rows, ids, output)
     explanation.write_explanation(path, found, prepared.manifest.restricted)
     content = explanation.explanation_dict(found)
     top = explanation.largest(found)
