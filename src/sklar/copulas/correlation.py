@@ -130,10 +130,12 @@ def capped_cholesky_from_raw(
     raw: Float[Tensor, "*batch pairs"], dim: int, max_tau: float | None
 ) -> Float[Tensor, "*batch dim dim"]:
     """:func:`cholesky_from_raw` with R moved towards I, so that no pair's Kendall tau exceeds ``max_tau``."""
-    tril = cholesky_from_raw(raw, dim)
     if max_tau is None:
-        return tril
+        return cholesky_from_raw(raw, dim)
     limit = math.sin(0.5 * math.pi * max_tau)
+    if dim == 2:  # of one pair, R moves with its partial correlation, and needs no factorisation
+        return cholesky_from_raw(torch.atanh(limit * torch.tanh(raw)), dim)
+    tril = cholesky_from_raw(raw, dim)
     eye = torch.eye(dim, dtype=raw.dtype, device=raw.device)
     # Positive definite for certain: to check it would make an accelerator wait.
     capped: Tensor = torch.linalg.cholesky_ex(limit * (tril @ tril.mT) + (1.0 - limit) * eye)[0]
