@@ -5,7 +5,6 @@ import tempfile
 import weakref
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from sklar.runs import Run
 from sklar.training.files import LAST
@@ -53,6 +52,3 @@ class RunHolder:
     def forget(self) -> None:
         """Open the run anew when it is next asked for, after one of its files changed."""
         self.__dict__.pop("run", None)
-
-    def __sklearn_clone__(self) -> Any:
-        return self
