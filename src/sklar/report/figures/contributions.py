@@ -52,7 +52,8 @@ def heat(grid: Grid, name: str, title: str, largest: float) -> str:
         shown = np.unique(np.linspace(0, steps - 1, min(steps, 4)).round().astype(int))
         axes.set(xlim=(-0.5, steps - 0.5), ylim=(rows - 0.5, -0.5), title=title, xlabel=f"Time, {grid.unit}")
         axes.set_yticks(range(rows), grid.variables)
-        axes.set_xticks(shown, [f"{grid.times[index]:.3g}".replace("-", "\N{MINUS SIGN}") for index in shown])
+        ticks = [f"{float(f'{grid.times[index]:.3g}'):g}" for index in shown]  # three digits, no power of ten
+        axes.set_xticks(shown, [tick.replace("-", "\N{MINUS SIGN}") for tick in ticks])
         axes.title.set_horizontalalignment("left")
         axes.tick_params(length=0)
         axes.grid(axis="y", linewidth=0.3)
