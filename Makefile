@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 DOCS := $(VENV)/.docs
 SLOW := $(VENV)/.slow
 LOWEST := $(VENV)-lowest
-TOUCHING := cli estimator examples export frame mimic_golden report schema serving tune weights
+TOUCHING := cli estimator examples frame marginals report schema tune
 
 .PHONY: demo test slow check bench docs minimal clean
 
@@ -49,7 +49,7 @@ bench: $(INSTALLED)  ## the NAFLD benchmark over five seeds, and the speed of re
 minimal:  ## the lowest versions that pyproject.toml allows, in an environment of their own, and tests that touch each
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[demo,export,mimic,serve,tune]"
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[demo,mimic,serve,tune]"
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python -e ".[test]"
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -o filterwarnings= $(foreach name,$(TOUCHING),tests/test_$(name).py)
 
