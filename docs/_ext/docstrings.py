@@ -1,9 +1,10 @@
-"""Docstrings write inline formulas between dollar signs, as pages do; Sphinx has a role for them."""
+"""Docstrings as Sphinx wants them: formulas between dollar signs get a role, what is not ours is left out."""
 
 import re
 
 from sphinx.application import Sphinx
 
+_REQUEST = re.compile(r"set_\w+_request")
 _FORMULA = re.compile(r"\$([^$`]+)\$")
 
 
@@ -15,7 +16,13 @@ def formulas(
     lines[:] = text.split("\n")
 
 
+def inherited(_app: Sphinx, _what: str, name: str, _obj: object, skip: bool, _options: object) -> bool | None:
+    """Skip what scikit-learn writes into its estimators: its texts point into its own site."""
+    return True if _REQUEST.fullmatch(name) else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Before anything else reads them."""
     app.connect("autodoc-process-docstring", formulas, priority=100)
+    app.connect("autodoc-skip-member", inherited)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
