@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sklar.runs import Run
@@ -47,7 +47,8 @@ def ask(
     link = http.client.HTTPConnection(LOOPBACK, port, timeout=60)
     try:
         own = {"content-type": "application/json", **headers} if body is not None else headers
-        link.request("GET" if body is None else "POST", path, body, own)
+        with suppress(BrokenPipeError, ConnectionResetError):  # a server that refuses stops reading
+            link.request("GET" if body is None else "POST", path, body, own)
         answer = link.getresponse()
         text = answer.read().decode()
     finally:

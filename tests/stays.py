@@ -138,6 +138,7 @@ def noisy(batch: Batch, names: str, seed: int = 7) -> Batch:
         fields = {
             key: torch.where(has.view(-1, *[1] * (own.ndim - 1)), own, getattr(other.inputs[name], key))
             for key, own in vars(item).items()
+            if own is not None
         }
         return type(item)(**fields)
 
@@ -168,5 +169,6 @@ def _padded(item: Any, more: int, fill: dict[str, float]) -> Any:
     fields = {
         key: torch.cat([own, own.new_full((len(own), more, *own.shape[2:]), fill.get(key, 0))], 1)
         for key, own in vars(item).items()
+        if own is not None
     }
     return type(item)(**fields)
