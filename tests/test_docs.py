@@ -81,7 +81,7 @@ def test_the_site_builds_without_a_warning_and_has_every_public_name(tmp_path: P
     assert built.returncode == 0, built.stderr[-3000:]
     with (tmp_path / "objects.inv").open("rb") as file:
         known = InventoryFile.load(file, "", lambda base, path: path)
-    names = {own for kind in known.data for own in known.data[kind]}
+    names = {own for kind in known.values() for own in kind}
     for module in GENERATED:
         for public in getattr(importlib.import_module(module), "__all__", ()):
             if not public.startswith("_"):

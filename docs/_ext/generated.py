@@ -187,12 +187,12 @@ def module(name: str) -> str:
         value = getattr(found, public)
         if (
             ("", public) in told
-            or inspect.isfunction(value)
+            or inspect.isfunction(inspect.unwrap(value))
             or inspect.isclass(value)
             or public.startswith("_")
         ):
             continue
-        lines += [f".. py:data:: {name}.{public}", "", f"   {_meaning(name, public, value)}", ""]
+        lines += [f".. py:data:: {public}", "", f"   {_meaning(name, public, value)}", ""]
     return "\n".join([*lines, "```"])
 
 

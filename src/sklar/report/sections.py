@@ -46,7 +46,7 @@ def drawn(
         "calibration": _calibration(cohort, results),
         "utility": [_utility(cohort, results)],
         "patterns": _by_pattern(patterns),
-        "training": figures.training(run.history),
+        "training": figures.training_panels(run.history),
         "copula": figures.pair_contours(density.densities(run.metrics["copula"]))
         if run.metrics.get("copula")
         else [],

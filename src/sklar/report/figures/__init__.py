@@ -12,7 +12,7 @@ from sklar.report.figures.copula import (
 from sklar.report.figures.forest import Line, forest
 from sklar.report.figures.presence import presence
 from sklar.report.figures.ranking import precision_recall, roc
-from sklar.report.figures.training import training
+from sklar.report.figures.training import training_panels
 
 __all__ = [
     "Grid",
@@ -30,5 +30,5 @@ __all__ = [
     "quantiles",
     "reliability",
     "roc",
-    "training",
+    "training_panels",
 ]

@@ -22,7 +22,7 @@ _PER_MODALITY = (
 )
 
 
-def training(history: Mapping[str, NDArray[np.float64]]) -> tuple[str, ...]:
+def training_panels(history: Mapping[str, NDArray[np.float64]]) -> tuple[str, ...]:
     """A panel for each quantity that the history recorded, epoch by epoch."""
     own = [
         (title, {name: name.removeprefix(prefix) for name in history if name.startswith(prefix)})
