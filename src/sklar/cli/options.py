@@ -14,6 +14,13 @@ class Censoring(enum.StrEnum):
     ipcw = "ipcw"
 
 
+class OnLate(enum.StrEnum):
+    """What becomes of records after the moment of prediction."""
+
+    error = "error"
+    drop = "drop"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Seed = Annotated[int, typer.Option(help="Seed of the split, the initialisation and the order.")]
 Settings = Annotated[

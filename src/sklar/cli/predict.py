@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sklar.cli.options import AsJson
+from sklar.cli.options import AsJson, OnLate
 from sklar.cli.output import note, progress_bar, show, show_json
 from sklar.errors import UserError
 
@@ -18,13 +18,6 @@ class OnEmpty(enum.StrEnum):
     refuse = "refuse"
     prior = "prior"
     null = "null"
-
-
-class OnLate(enum.StrEnum):
-    """What is done with records after the moment of prediction."""
-
-    error = "error"
-    drop = "drop"
 
 
 def predict(

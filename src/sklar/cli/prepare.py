@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sklar.cli.options import AsJson
+from sklar.cli.options import AsJson, OnLate
 from sklar.cli.output import progress_bar, show, show_json, show_prepared
 from sklar.errors import UserError
 
@@ -25,13 +25,6 @@ def prepare_nafld(
 
     data = write(out, seed=seed, subsample=subsample)
     show_prepared(data, out, as_json)
-
-
-class Late(enum.StrEnum):
-    """What becomes of records after the moment of prediction."""
-
-    error = "error"
-    drop = "drop"
 
 
 class Undated(enum.StrEnum):
@@ -66,8 +59,8 @@ def prepare_table(
         str | None, typer.Option(help="Of the data set, for reports; by default the file's.")
     ] = None,
     on_late: Annotated[
-        Late, typer.Option(help="Records after the moment of prediction: an error, or dropped and counted.")
-    ] = Late.error,
+        OnLate, typer.Option(help="Records after the moment of prediction: an error, or dropped and counted.")
+    ] = OnLate.error,
     on_undated: Annotated[
         Undated, typer.Option(help="Pictures and texts without a time, under a time zero.")
     ] = Undated.error,
