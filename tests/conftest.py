@@ -7,12 +7,19 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 
+import hypothesis
 import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # helpers that several test files share
 
 torch.set_num_threads(1)
+
+# how long an example takes depends on what else the machine does
+hypothesis.settings.register_profile(
+    "sklar", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("sklar")
 
 
 @pytest.fixture(scope="session")

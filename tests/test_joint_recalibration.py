@@ -56,7 +56,7 @@ def test_no_map_nearby_is_more_likely():
 
 
 @pytest.mark.parametrize("kind", ["logistic", "isotonic"])
-@settings(deadline=None, max_examples=20)  # each fits a map
+@settings(max_examples=20)  # each fits a map
 @given(seed=st.integers(0, 50), shrink=st.floats(0, 1))
 def test_classes_sum_to_one_and_intervals_hold_their_probability(kind, seed, shrink):
     y, p, _ = drawn(rows=300, seed=seed)

@@ -243,7 +243,7 @@ def test_estimate_finds_tau(case: Case):
 CORNERS = (-1e-30, -1e-10, -1e-3, -0.7, -30.0, -5000.0)
 
 
-@settings(deadline=None, derandomize=True, max_examples=40)
+@settings(derandomize=True, max_examples=40)
 @given(
     family=st.sampled_from(sorted(FAMILIES)),
     share=st.sampled_from([1e-6, 0.01, 0.4, 0.9, 0.97]),
