@@ -5,13 +5,14 @@ import json
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+
+from waiting import PATIENCE, wait_until
 
 FLAGS = (
     "headless",
@@ -23,8 +24,6 @@ FLAGS = (
     "disable-component-update",
     "disable-sync",
 )
-WAIT = 120
-"""Seconds that the driver has to start, and each command to answer."""
 
 
 def missing() -> str:
@@ -90,16 +89,16 @@ def browser(profile: Path) -> Iterator[Browser]:
     driver = subprocess.Popen(["chromedriver", f"--port={port}"], **quiet)
     session = None
     try:
-        session = _start(address, profile)
+        session = _start(address, profile, driver)
         yield Browser(address, session)
     finally:
         if session is not None:
             _call(f"{address}/session/{session}", None, "DELETE")
         driver.terminate()
-        driver.wait(WAIT)
+        driver.wait(PATIENCE)
 
 
-def _start(address: str, profile: Path) -> str:
+def _start(address: str, profile: Path, driver: subprocess.Popen[bytes]) -> str:
     options = {
         "binary": chromium(),
         "args": [*(f"--{flag}" for flag in FLAGS), f"--user-data-dir={profile}"],
@@ -107,19 +106,21 @@ def _start(address: str, profile: Path) -> str:
     capabilities = {
         "alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": {"performance": "ALL"}}
     }
-    until = time.monotonic() + WAIT
-    while True:
+    sessions: list[str] = []
+
+    def started() -> bool:
         try:
-            found = _call(f"{address}/session", {"capabilities": capabilities})
-            return str(found["sessionId"])
+            sessions.append(_call(f"{address}/session", {"capabilities": capabilities})["sessionId"])
         except (URLError, ConnectionError):
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.2)
+            return False
+        return True
+
+    wait_until(started, "the browser has a window", driver, every=0.2)
+    return sessions[0]
 
 
 def _call(address: str, content: Mapping[str, Any] | None, method: str = "POST") -> Any:
     body = None if content is None else json.dumps(content).encode()
     request = Request(address, body, {"Content-Type": "application/json"}, method=method)
-    with urlopen(request, timeout=WAIT) as answer:
+    with urlopen(request, timeout=PATIENCE) as answer:
         return json.loads(answer.read())["value"]

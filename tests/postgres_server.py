@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from waiting import PATIENCE
+
 PLACES = ["/usr/local/bin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))]
 
 
@@ -45,11 +47,24 @@ def server() -> Iterator[str]:
         call(str(binaries / "initdb"), "-D", data, "-U", "sklar", "--auth=trust", "--encoding=UTF8",
              "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US", "--no-sync")  # fmt: skip
         options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off"
-        call(str(binaries / "pg_ctl"), "-D", data, "-l", str(folder / "log"), "-o", options, "-w", "start")
+        waiting = ("-w", "-t", str(PATIENCE))
+        call(
+            str(binaries / "pg_ctl"),
+            "-D",
+            data,
+            "-l",
+            str(folder / "log"),
+            "-o",
+            options,
+            "-w",
+            "-t",
+            "300",
+            "start",
+        )
         try:
             yield f"postgresql://sklar@127.0.0.1:{port}/postgres"
         finally:
-            call(str(binaries / "pg_ctl"), "-D", data, "-m", "immediate", "-w", "stop")
+            call(str(binaries / "pg_ctl"), "-D", data, "-m", "immediate", *waiting, "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         (folder.parent / f"{folder.name}.log").unlink(missing_ok=True)

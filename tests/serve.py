@@ -4,13 +4,13 @@ import http.client
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from sklar.runs import Run
 from sklar.serving import LOOPBACK, Settings, server
+from waiting import PATIENCE, wait_until
 
 
 def free_port() -> int:
@@ -28,15 +28,12 @@ def serving(run: Run, **settings: Any) -> Iterator[int]:
     thread = threading.Thread(target=made.run)
     thread.start()
     try:
-        until = time.monotonic() + 60
-        while not made.started:
-            assert thread.is_alive(), "the server did not start"
-            assert time.monotonic() < until, "the server takes a minute to start"
-            time.sleep(0.02)
+        wait_until(lambda: made.started or not thread.is_alive(), "the server has started")
+        assert made.started, "the server did not start"
         yield port
     finally:
         made.should_exit = True
-        thread.join(60)
+        thread.join(PATIENCE)
 
 
 def ask(
@@ -44,7 +41,7 @@ def ask(
 ) -> tuple[int, Any]:
     """Status and answer of one request; a body makes it a POST."""
     body = raw if raw is not None or content is None else json.dumps(content).encode()
-    link = http.client.HTTPConnection(LOOPBACK, port, timeout=60)
+    link = http.client.HTTPConnection(LOOPBACK, port, timeout=PATIENCE)
     try:
         own = {"content-type": "application/json", **headers} if body is not None else headers
         with suppress(BrokenPipeError, ConnectionResetError):  # a server that refuses stops reading

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from sklar.experiments.paper.scores import COLUMNS, Row, Scores, judge_row
 from sklar.mimic.published import MATCHED, PICTURES, ROWS
 from sklar.runs import write_predictions
 from sklar.types import Predictions
+from waiting import wait_until
 
 PLACES = {f"Table {n}" for n in range(1, 12)} | {f"Figure {n}" for n in range(2, 6)}
 SCORES = [own for own in EXPERIMENTS.values() if isinstance(own, Scores)]
@@ -201,11 +201,9 @@ def test_killed_it_finishes_the_rest_and_run_again_it_fits_nothing(tmp_path: Pat
     code = [sys.executable, "-c", "from sklar.cli import main; main()", *arguments]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(code, stdout=log, stderr=log)
-        deadline = time.monotonic() + 400
-        while len(list(out.glob("fits/*/metrics.json"))) < 2:
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_until(
+            lambda: len(list(out.glob("fits/*/metrics.json"))) >= 2, "two fits are there", process, 0.2
+        )
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert not (out / "index.html").exists()

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from sklar.evaluation import auroc
 from sklar.models import MODELS
 from sklar.training.config import RunConfig, resolve
 from sklar.training.reference import REFERENCES
+from waiting import PATIENCE, wait_until
 
 FILES = {
     "best.safetensors",
@@ -147,13 +147,9 @@ def test_ctrl_c_ends_with_a_way_to_go_on(data: PreparedData, tmp_path: Path) -> 
     command += ["--data", str(data.path), "--out", str(out), "--set", "training.max_epochs=500"]
     command += ["--set", "training.patience=500"]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not (out / "last.ckpt").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until((out / "last.ckpt").exists, "an epoch is kept", process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert b"--resume" in errors
     assert b"Traceback" not in errors

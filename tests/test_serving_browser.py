@@ -4,11 +4,8 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 
@@ -17,6 +14,7 @@ from cohorts import TINY, small_cohort
 from serve import ask, free_port, serving
 from sklar import runs
 from sklar.training.config import resolve
+from waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.slow
 in_a_browser = pytest.mark.skipif(bool(missing()), reason=f"not installed: {missing()}")
@@ -41,10 +39,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end, "the page does not get there"
-        time.sleep(0.05)
+    wait_until(true, "the page gets there", every=0.05)
 
 
 def shown(window: Browser, address: str) -> None:
@@ -151,24 +146,23 @@ def test_the_command_serves_until_it_is_interrupted(run: runs.Run, tmp_path: Pat
     script = "from sklar.cli import main; main()"
     command = [sys.executable, "-c", script, "serve", str(run.path), "--port", str(port)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as server:
-        until_answered(port)
+        until_answered(port, server)
         status, told = ask(port, "/predict", {"age": 60})
         card = ask(port, "/card")[1]
         server.send_signal(signal.SIGINT)
         assert server.stderr is not None
         log = server.stderr.read()
-        server.wait(60)
+        server.wait(PATIENCE)
     assert (status, told["observed"]) == (200, ["table"])
     assert card.startswith("#")
     assert log == f"http://127.0.0.1:{port} (stop with Ctrl-C)\n"
 
 
-def until_answered(port: int) -> None:
-    end = time.monotonic() + 120
-    while True:
+def until_answered(port: int, server: subprocess.Popen[str]) -> None:
+    def answered() -> bool:
         try:
-            with urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return
-        except (URLError, ConnectionError):
-            assert time.monotonic() < end, "the server does not start"
-            time.sleep(0.2)
+            return ask(port, "/health")[0] == 200
+        except ConnectionError:
+            return False
+
+    wait_until(answered, "the server answers", server, every=0.2)

@@ -1,6 +1,7 @@
 """Subgroups of test rows: kept by a run, judged in the report, withheld where cells are small."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -213,7 +214,7 @@ def test_a_peak_of_memory_is_seen_and_forgotten() -> None:
     with peak_memory() as small:
         pass
     assert large["resident"] > 2**27
-    if Path("/proc/self/clear_refs").exists():
+    if os.access("/proc/self/clear_refs", os.W_OK):
         assert large["resident"] - small["resident"] > 2**26
 
 
