@@ -349,6 +349,15 @@ def test_the_same_inputs_reuse_the_folder(tmp_path):
     assert (before.path / "manifest.json").stat().st_mtime_ns == stamp
 
 
+def test_a_folder_that_left_out_late_records_is_not_reused_by_who_refuses_them(tmp_path):
+    prepare(tmp_path / "data")
+    with pytest.raises(DataError, match="later than the moment of prediction"):
+        prepare(tmp_path / "data", on_late="error")
+    early = {"labs": LABS.filter(pa.array([time <= 0 for time in LABS["time"].to_pylist()]))}
+    kept = {prepare(tmp_path / "early", series=early, on_late=how).hash for how in ("drop", "error")}
+    assert len(kept) == 1
+
+
 def test_chunks_do_not_make_other_inputs(tmp_path):
     chunked = pa.concat_tables([LABS.slice(0, 4), LABS.slice(4)])
     prepare(tmp_path / "data")

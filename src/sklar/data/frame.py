@@ -101,7 +101,8 @@ def write(
     options |= {"tables": [list(series), list(texts), list(images)]}
     configuration = _fingerprint(options, [people, *series.values(), *texts.values(), *images.values()])
     target = Path(out)
-    if (existing := existing_folder(target, configuration)) is not None:
+    existing = existing_folder(target, configuration)
+    if existing is not None and (on_late == "drop" or not _dropped(existing)):
         say("found the same folder", 1.0)
         return existing
 
@@ -179,8 +180,7 @@ def _check_training(cohort: Cohort, training: NDArray[np.bool_]) -> None:
             raise DataError(
                 f"modality {name!r} is absent in all {int(training.sum())} training rows (present in "
                 f"{len(item.rows)} of {len(training)} rows); nothing can be learned of it. Take it out of "
-                "the "
-                "schema, check its ids, times and limits, or change the split"
+                "the schema, check its ids, times and limits, or change the split"
             )
     check_training(cohort.schema, cohort.target[training])
 
@@ -193,10 +193,14 @@ def _weights(cohort: Cohort, name: str | None) -> NDArray[np.float64]:
         row = first(bad)
         raise DataError(
             f"subjects: weight {name!r} is {weights[row]} in row {row} ({int(bad.sum())} rows); a weight is "
-            "a positive "
-            "number. Drop rows that carry none"
+            "a positive number. Drop rows that carry none"
         )
     return weights
+
+
+def _dropped(data: PreparedData) -> bool:
+    """Whether records after the moment of prediction were left out."""
+    return any(own.get("after_time_zero") for own in data.manifest.records.values())
 
 
 def _training_part(item: Content, training: NDArray[np.bool_]) -> NDArray[Any] | pa.Table:
