@@ -194,8 +194,7 @@ def _per_modality(
     if extra := [name for name in given if name not in wanted]:
         raise UserError(
             f"{kind}: {extra[0]!r} is not one of the schema's {kind} ({listed(wanted) or 'none'}). Add the "
-            "modality "
-            "to the schema, or leave the table out"
+            "modality to the schema, or leave the table out"
         )
     if lost := [name for name in wanted if name not in given]:
         raise UserError(

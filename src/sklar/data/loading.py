@@ -319,16 +319,14 @@ def _checked_tokens(data: DataSource, documents: Mapping[str, Tokens]) -> dict[s
         if name not in documents:
             raise UserError(
                 f"text modality {name!r} needs token ids: pass documents={{{name!r}: (ids, attention)}} "
-                "with one row "
-                "per present row, made by the model's tokenizer"
+                "with one row per present row, made by the model's tokenizer"
             )
         ids, attention = documents[name]
         rows = int(data.present[:, data.modalities.index(name)].sum())
         if ids.ndim != 3 or ids.shape != attention.shape or len(ids) != rows:
             raise UserError(
                 f"tokens of {name!r}: ids {ids.shape} and attention {attention.shape} must both be (rows "
-                "with this "
-                f"modality = {rows}, documents, length)"
+                f"with this modality = {rows}, documents, length)"
             )
     return dict(documents)
 

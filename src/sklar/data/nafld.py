@@ -106,13 +106,10 @@ def prepare_nafld(
         },
         notes=(
             f"Among complete cases {died.sum() / known.sum():.4f} die within five years; the Kaplan-Meier "
-            "risk of the "
-            f"whole cohort is {risk:.4f}. Complete cases leave out survivors with short follow-up; weight "
-            "by ipcw to "
-            "undo it.",
+            f"risk of the whole cohort is {risk:.4f}. Complete cases leave out survivors with short "
+            "follow-up; weight by ipcw to undo it.",
             "In the distributed data chol equals hdl and dbp equals sbp in every paired measurement: a "
-            "defect of the "
-            "source, kept as it is.",
+            "defect of the source, kept as it is.",
         ),
         progress=progress,
     )

@@ -84,8 +84,7 @@ class Preprocessor:
         if raw.shape[1:] != (spec.steps, len(spec.variables)):
             raise DataError(
                 f"series {name!r}: array {raw.shape}, the schema has {spec.steps} steps of "
-                f"{len(spec.variables)} "
-                "variables. Bin the records with the same schema"
+                f"{len(spec.variables)} variables. Bin the records with the same schema"
             )
         z, observed = _standardise(raw, spec, *self._moments(name, spec.variables))
         steps = np.arange(spec.steps)[:, None]

@@ -233,8 +233,7 @@ def _variables(table: pa.Table, where: str, spec: TimeSeries) -> NDArray[np.int6
         row = first(lost)
         raise DataError(
             f"{where}: variable {names[row].as_py()!r} in row {row} ({int(lost.sum())} rows) is not in the "
-            "schema "
-            f"({listed(spec.variables)}). Add it to the modality's variables, or drop those rows"
+            f"schema ({listed(spec.variables)}). Add it to the modality's variables, or drop those rows"
         )
     return code
 
@@ -253,8 +252,7 @@ def relative_time(
         if temporal:
             raise DataError(
                 f"{where}: 'time' holds timestamps ({stamps.type}) but the schema has no time_zero; name "
-                "the column "
-                "with the moment of prediction, or give times relative to it as numbers"
+                "the column with the moment of prediction, or give times relative to it as numbers"
             )
         time = as_numbers(stamps, where, "time")
     elif temporal != pa.types.is_temporal(clock.zero.type):
@@ -275,8 +273,7 @@ def relative_time(
         row = first(bad)
         raise DataError(
             f"{where}: time {stamps[row].as_py()!r} in row {row} ({int(bad.sum())} rows) is not a finite "
-            "number "
-            "relative to time zero. Fill the time (and time zero), or drop those rows"
+            "number relative to time zero. Fill the time (and time zero), or drop those rows"
         )
     return time
 

@@ -110,8 +110,7 @@ class Schema(Frozen):
             if clash := [column for column in item.columns if column in roles]:
                 raise ValueError(
                     f"modality {name!r} lists {clash[0]!r}, which is the id, label, group or time zero; a "
-                    "model "
-                    "must not read it, so take it out (or copy it under another name)"
+                    "model must not read it, so take it out (or copy it under another name)"
                 )
         return self
 

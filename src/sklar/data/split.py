@@ -40,8 +40,7 @@ def split_by_group(
         if fractions[index] and not (part == index).any():
             raise DataError(
                 f"split {name!r} (fraction {fractions[index]}) got none of {len(size)} groups. Use more "
-                "groups, "
-                "other fractions or another seed, or give a split column"
+                "groups, other fractions or another seed, or give a split column"
             )
     return np.array(SPLITS)[part[code]]
 

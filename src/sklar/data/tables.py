@@ -83,8 +83,7 @@ def column(table: pa.Table, name: str, where: str) -> pa.Array:
     if found == 0:
         raise DataError(
             f"{where}: no column {name!r} (found {', '.join(map(str, table.column_names))}). Rename the "
-            "column, "
-            "or name the right one in the schema"
+            "column, or name the right one in the schema"
         )
     if found > 1:
         raise DataError(f"{where}: {found} columns are called {name!r}; keep one")

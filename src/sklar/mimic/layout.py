@@ -186,8 +186,7 @@ def find_tables(raw: Path, layout: Layout) -> dict[str, Path]:
     if "icustays" in found and (raw / "icu").is_dir() and found["icustays"].parent == raw:
         raise DataError(
             f"{raw}: icustays lies in the folder and there is an icu/ folder too, so two data sets are "
-            "mixed. "
-            f"Give a folder with {layout.title} alone"
+            f"mixed. Give a folder with {layout.title} alone"
         )
     if missing := [name for name in layout.tables if name not in found]:
         raise DataError(

@@ -182,9 +182,8 @@ def _make(
     ids = np.unique(cells["stay_id"].to_numpy())
     if not len(ids):
         raise DataError(
-            f"{reader.where('icustays')}: no stay qualifies ({stays.num_rows} stays, {rows} in the "
-            "cohort for "
-            "48 hours, none with a measurement). Check that all tables come from one release"
+            f"{reader.where('icustays')}: no stay qualifies ({stays.num_rows} stays, {rows} in the cohort "
+            "for 48 hours, none with a measurement). Check that all tables come from one release"
         )
     keep = np.isin(stays["stay_id"].to_numpy(), ids)
     own = stays.filter(pa.array(keep)).sort_by("stay_id")

@@ -63,8 +63,7 @@ def read_lists(test: Path, valid: Path, source: Source) -> Lists:
     if both := sorted(chosen["test"] & chosen["valid"]):
         raise DataError(
             f"{valid}: subject {both[0]} is chosen here and in {test} ({len(both)} such patients), so it "
-            "would "
-            "be in two splits. Take it out of one list"
+            "would be in two splits. Take it out of one list"
         )
     return Lists(chosen["test"], chosen["valid"], about)
 
@@ -110,9 +109,8 @@ def _read(path: Path) -> dict[int, bool]:
             subject, flag = int(row[0]), row[1].strip() == "1"
             if flags.get(subject, flag) != flag:
                 raise DataError(
-                    f"{path}: subject {subject} is listed as 0 and as 1 (line {number}), so it would be "
-                    "in two "
-                    "splits. Keep one line"
+                    f"{path}: subject {subject} is listed as 0 and as 1 (line {number}), so it would be in "
+                    "two splits. Keep one line"
                 )
             flags[subject] = flag
     return flags
