@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from sklar.data.gridded import read_grid
 from sklar.data.manifest import Statistics
 from sklar.data.outcome import read_target, unknown
 from sklar.data.preprocess import Preprocessor, numbers
@@ -21,13 +22,14 @@ from sklar.data.records import (
     Clock,
     Content,
     OnLate,
+    Reader,
     read_documents,
     read_images,
     read_series,
     refuse_late,
     relative_time,
 )
-from sklar.data.schema import Image, Schema, Tabular, Text, TimeSeries
+from sklar.data.schema import GriddedSeries, Image, Schema, Tabular, Text, TimeSeries
 from sklar.data.source import DataSource
 from sklar.data.tables import (
     as_names,
@@ -40,6 +42,14 @@ from sklar.data.tables import (
     positions,
 )
 from sklar.errors import DataError, UserError
+
+READERS: Mapping[type, tuple[str, Reader]] = {
+    TimeSeries: ("series", read_series),
+    GriddedSeries: ("series", read_grid),
+    Image: ("image", read_images),
+    Text: ("text", read_documents),
+}
+"""Per kind of modality what errors call it, and how its records are read."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,10 @@ class CohortData(DataSource):
     def array(self, name: str) -> NDArray[Any]:
         return np.asarray(self.cohort.content[name].values)
 
+    def ready_grid(self, name: str) -> NDArray[np.float32]:
+        self._expect(name, self.schema.grids, "gridded series")
+        return self._ready_grids[name]
+
     def picture_times(self, name: str) -> NDArray[np.float32] | None:
         self._expect(name, self.schema.images, "image")
         times = self.cohort.content[name].times
@@ -124,6 +138,10 @@ class CohortData(DataSource):
     def content(self, name: str) -> pa.Table:
         """Table of N_present rows of a text or tabular modality."""
         return self.cohort.content[name].values
+
+    @cached_property
+    def _ready_grids(self) -> dict[str, NDArray[np.float32]]:
+        return {name: self.preprocessor.grid(name, self.array(name)) for name in self.schema.grids}
 
 
 def read_cohort(
@@ -135,6 +153,7 @@ def read_cohort(
     *,
     labelled: bool = True,
     on_late: OnLate = "drop",
+    readers: Mapping[str, Reader] | None = None,
 ) -> Cohort:
     """Check own tables against a schema and gather them per subject.
 
@@ -143,25 +162,27 @@ def read_cohort(
         subjects: One row per subject: id, label, group and time zero as the schema names them, and the
             columns of its tables. Arrow, pandas, polars or whatever exports Arrow.
         series: Per time series a long table (id, time, variable, value), or a binned one (id, grid); the
-            id column is called as in the subjects' table.
+            id column is called as in the subjects' table. Gridded ones are for new patients only.
         texts: Per text a long table (id, text), optionally with time and position.
         images: Per image a table (id, image), optionally with time; ``image`` holds paths, the bytes of
             files, or pixels.
         labelled: Whether the label column must exist; new patients have none.
         on_late: "drop" leaves out and counts what is later than the moment of prediction, "error" refuses.
+        readers: Per modality how its records are read, where the data come from a source with rules of its
+            own; by default by the kind of modality.
 
     Raises:
         UserError: A table for a modality is missing, or there is one that the schema does not name.
         DataError: A table breaks its contract; the message names table, column, row and value.
     """
-    if schema.grids:
+    if schema.grids and labelled:
         raise UserError(
             f"modality {next(iter(schema.grids))!r} comes gridded from a source of its own; own tables hold "
             "records, which a TimeSeries bins"
         )
-    tables = _per_modality("series", schema.series, series)
-    writings = _per_modality("texts", schema.texts, texts)
-    pictures = _per_modality("images", schema.images, images)
+    tables = _per_modality("series", schema.series | schema.grids, series)
+    tables |= _per_modality("texts", schema.texts, texts)
+    tables |= _per_modality("images", schema.images, images)
     people = as_table(subjects, "subjects")
     if not people.num_rows:
         raise DataError("subjects: the table has no rows")
@@ -174,15 +195,13 @@ def read_cohort(
         clock = Clock(column(people, schema.time_zero, "subjects"), schema.time_zero, on_late)
     content: dict[str, Content] = {}
     for name, item in schema.modalities.items():
-        if isinstance(item, TimeSeries):
-            content[name] = read_series(item, tables[name], f"series {name!r}", schema.id, ids, clock)
-        elif isinstance(item, Tabular):
+        if isinstance(item, Tabular):
             where = f"subjects (modality {name!r})"
             content[name] = _read_table(item, people, where, schema.id, ids, clock, strict=labelled)
-        elif isinstance(item, Image):
-            content[name] = read_images(item, pictures[name], f"image {name!r}", schema.id, ids, clock)
-        elif isinstance(item, Text):
-            content[name] = read_documents(item, writings[name], f"text {name!r}", schema.id, ids, clock)
+            continue
+        kind, read = READERS[type(item)]
+        read = (readers or {}).get(name, read)
+        content[name] = read(item, tables[name], f"{kind} {name!r}", schema.id, ids, clock)
     target = read_target(people, schema) if labelled else unknown(schema, len(ids))
     return Cohort(schema, people, ids, groups, target, content)
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -65,10 +66,10 @@ class Cells:
 
     def flat(self) -> Self:
         """One cell per entry of these lists."""
-        length = _lengths(self.values)
+        length = lengths(self.values)
         times = self.times
         if times is not None and is_list(times.type):
-            self.agree(_lengths(times), length, "times", "entries")
+            self.agree(lengths(times), length, "times", "entries")
             times = pc.list_flatten(times)
         elif times is not None:
             times = times.take(pa.array(np.repeat(np.arange(len(length)), length)))
@@ -131,8 +132,8 @@ def series_records(spec: TimeSeries, cells: Cells) -> pa.Table:
     kind = cells.values.type
     if not len(cells.rows):
         return cells.table(cells.rows, grid=pa.array([], pa.list_(pa.float64())))
-    if _is_text(kind):
-        return _file_records(spec, cells)
+    if is_text(kind):
+        return file_records(spec.root, cells, partial(_long, spec))
     if is_list(kind) and pa.types.is_struct(kind.value_type):
         flat = cells.flat()
         names = [field.name for field in flat.values.type]
@@ -160,7 +161,7 @@ def documents(spec: Text, cells: Cells) -> pa.Table:
     if pa.types.is_struct(kind) and kind.get_field_index("text") >= 0:
         times = cells.values.field("time") if kind.get_field_index("time") >= 0 else cells.times
         cells = replace(cells, values=cells.values.field("text"), times=times).filled()
-    if len(cells.rows) and not _is_text(cells.values.type):
+    if len(cells.rows) and not is_text(cells.values.type):
         raise cells.unreadable("texts, lists of texts, or lists of records with text and time")
     position = pa.array(np.arange(len(cells.rows)))
     text = cells.values.cast(pa.string())
@@ -185,7 +186,7 @@ def pictures(spec: Image, cells: Cells) -> pa.Table:
     kind = cells.values.type
     if not len(cells.rows):
         return cells.table(cells.rows, image=pa.array([], pa.string()), time=cells.times)
-    if _is_text(kind):
+    if is_text(kind):
         cells, found = _existing(cells, spec.root)
         return cells.table(cells.rows, image=pa.array(found, pa.string()), time=cells.times)
     if _is_file(kind):
@@ -206,17 +207,19 @@ def _filled(array: pa.Array) -> NDArray[np.bool_]:
     return np.asarray(pc.fill_null(there, False).to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def _lengths(lists: pa.Array) -> NDArray[np.int64]:
+def lengths(lists: pa.Array) -> NDArray[np.int64]:
+    """(n,) entries of every list; of a null none."""
     length = pc.fill_null(pc.list_value_length(lists), 0)
     return np.asarray(length.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds texts."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _is_file(kind: pa.DataType) -> bool:
-    return _is_text(kind) or bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return is_text(kind) or bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _long(spec: TimeSeries, cells: Cells, records: pa.Table) -> pa.Table:
@@ -254,14 +257,14 @@ def _melt(
 
 
 def _matrix(spec: TimeSeries, cells: Cells) -> pa.Table:
-    bins, wide = _lengths(cells.values), len(spec.variables)
+    bins, wide = lengths(cells.values), len(spec.variables)
     lines = plain(pc.list_flatten(cells.values))
     owner = np.repeat(np.arange(len(bins)), bins)
     given = lines.is_valid().to_numpy(zero_copy_only=False)  # a bin may be null as a whole
-    if (bad := given & (_lengths(lines) != wide)).any():
+    if (bad := given & (lengths(lines) != wide)).any():
         line = first(bad)
         raise DataError(
-            f"{cells.called(int(owner[line]))}: a row of {_lengths(lines)[line]} numbers ({int(bad.sum())} "
+            f"{cells.called(int(owner[line]))}: a row of {lengths(lines)[line]} numbers ({int(bad.sum())} "
             f"such rows); the schema has {wide} variables ({listed(spec.variables)})"
         )
     value = np.full((len(lines), wide), np.nan)
@@ -272,7 +275,7 @@ def _matrix(spec: TimeSeries, cells: Cells) -> pa.Table:
             raise DataError(
                 f"{cells.where}: the times are {cells.times.type}; a matrix needs a list, one time per row"
             )
-        cells.agree(_lengths(cells.times), bins, "times", "rows")
+        cells.agree(lengths(cells.times), bins, "times", "rows")
         return _melt(cells, owner, pc.list_flatten(cells.times), value, list(spec.variables))
     if (bad := bins != spec.steps).any():
         place = first(bad)
@@ -284,8 +287,19 @@ def _matrix(spec: TimeSeries, cells: Cells) -> pa.Table:
     return cells.table(cells.rows, grid=grid)
 
 
-def _file_records(spec: TimeSeries, cells: Cells) -> pa.Table:
-    cells, paths = _existing(cells, spec.root)
+def file_records(root: str | None, cells: Cells, long: Callable[[Cells, pa.Table], pa.Table]) -> pa.Table:
+    """The records in the files that cells name.
+
+    Args:
+        root: Folder that the paths start from.
+        cells: Paths.
+        long: From the rows of one file, given cells of the same length, to records.
+
+    Raises:
+        UserError: Paths are not read.
+        DataError: A file is missing, or is no table.
+    """
+    cells, paths = _existing(cells, root)
     parts = []
     for place, path in enumerate(paths):  # one file at a time
         reader = next((read for ending, read in READERS.items() if path.endswith(ending)), None)
@@ -296,7 +310,7 @@ def _file_records(spec: TimeSeries, cells: Cells) -> pa.Table:
         except (OSError, pa.ArrowInvalid) as error:
             raise DataError(f"{cells.called(place)}: {path!r} cannot be read ({error})") from None
         only = replace(cells, rows=np.repeat(cells.rows[place], records.num_rows))
-        parts.append(_long(spec, only, records))
+        parts.append(long(only, records))
     if not parts:
         return cells.table(cells.rows, grid=pa.array([], pa.list_(pa.float64())))
     return pa.concat_tables(parts, promote_options="permissive")
@@ -337,7 +351,7 @@ def _pixels(spec: Image, cells: Cells) -> pa.Array:
     sizes: list[int] = []
     values = cells.values
     while is_list(values.type):
-        length = _lengths(values)
+        length = lengths(values)
         if (bad := length != length[0]).any():
             what = cells.called(first(bad)) if not sizes else cells.where
             raise DataError(f"{what}: pictures of several sizes; nested lists have one, files may have many")

@@ -1,8 +1,9 @@
 """Long tables of records (one measurement or document per row) to one array or list per subject."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -47,12 +48,22 @@ class Content:
             H, W) bytes of pictures, or an Arrow table of N_present rows.
         counts: How many records were read, used, and left out for which reason.
         times: (N_present,) time of each picture relative to time zero, where it is known.
+        remarks: What a reader of a prediction should know, and of which subjects, where it does not show in
+            the records.
     """
 
     rows: NDArray[np.int64]
     values: NDArray[np.float32] | NDArray[np.uint8] | pa.Table
     counts: Mapping[str, int | Mapping[str, int]]
     times: NDArray[np.float64] | None = None
+    remarks: tuple[tuple[str, NDArray[np.int64]], ...] = ()
+
+
+Reader = Callable[[Any, pa.Table, str, str, pa.Array, Clock], Content]
+"""From records to what the subjects have of a modality; arguments are those of `read_series`."""
+
+Decode = Callable[[str | Path | bytes, Image, str], NDArray[np.uint8]]
+"""A file or its bytes to a picture of the stored size; arguments are those of `read_picture`."""
 
 
 def read_series(
@@ -70,7 +81,7 @@ def read_series(
     """
     if "grid" in table.column_names:
         return _read_grid(spec, table, where, id_column, ids)
-    owner = _owners(table, where, id_column, ids)
+    owner = owners(table, where, id_column, ids)
     time = relative_time(table, where, owner, clock, spec.unit)
     refuse_late(time > 0, time, owner, where, spec.unit, id_column, ids, clock)
     variable = _variables(table, where, spec)
@@ -112,7 +123,7 @@ def read_documents(
     Raises:
         DataError: A column is missing, an id is unknown, or a time is not finite.
     """
-    owner = _owners(table, where, id_column, ids)
+    owner = owners(table, where, id_column, ids)
     text = column(table, "text", where).cast(pa.string())
     blank = ~_true(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(text)), 0))
     timed = "time" in table.column_names
@@ -148,7 +159,13 @@ def read_documents(
 
 
 def read_images(
-    spec: Image, table: pa.Table, where: str, id_column: str, ids: pa.Array, clock: Clock
+    spec: Image,
+    table: pa.Table,
+    where: str,
+    id_column: str,
+    ids: pa.Array,
+    clock: Clock,
+    decode: Decode = read_picture,
 ) -> Content:
     """Take or decode the picture of each subject from a table (id, image, optionally time).
 
@@ -159,7 +176,7 @@ def read_images(
     Raises:
         DataError: A column is missing, an id is unknown, a time is not finite, or a picture unreadable.
     """
-    owner = _owners(table, where, id_column, ids)
+    owner = owners(table, where, id_column, ids)
     image = column(table, "image", where)
     timed = "time" in table.column_names
     time = relative_time(table, where, owner, clock, spec.unit) if timed else np.zeros(len(owner))
@@ -171,7 +188,7 @@ def read_images(
     chosen = order[len(order) - 1 - later]
     names = ids.take(pa.array(owner[chosen])).to_pylist()
     called = [f"{where}, row {row} ({id_column} {own})" for row, own in zip(chosen, names, strict=True)]
-    stored = _pictures(image.take(pa.array(chosen)), spec, called)
+    stored = _pictures(image.take(pa.array(chosen)), spec, called, decode)
     counts: dict[str, int | Mapping[str, int]] = {
         "records": len(owner),
         "after_time_zero": int((known & (time > 0)).sum()),
@@ -182,7 +199,7 @@ def read_images(
     return Content(rows, stored, counts, time[chosen] if timed else None)
 
 
-def _pictures(images: pa.Array, spec: Image, where: list[str]) -> NDArray[np.uint8]:
+def _pictures(images: pa.Array, spec: Image, where: list[str], decode: Decode) -> NDArray[np.uint8]:
     """(n, S, height, width) pictures of a column of paths, files or pixels."""
     if pa.types.is_list(images.type) or pa.types.is_fixed_size_list(images.type):
         return _given_pixels(images, spec, where)
@@ -193,7 +210,7 @@ def _pictures(images: pa.Array, spec: Image, where: list[str]) -> NDArray[np.uin
         )
     stored = np.zeros((len(images), spec.channels, spec.height, spec.width), dtype=np.uint8)
     for place, source in enumerate(images.to_pylist()):  # decoding is one file at a time
-        stored[place] = read_picture(source, spec, where[place])
+        stored[place] = decode(source, spec, where[place])
     return stored
 
 
@@ -214,7 +231,12 @@ def _given_pixels(images: pa.Array, spec: Image, where: list[str]) -> NDArray[np
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.uint8).reshape(shape)
 
 
-def _owners(table: pa.Table, where: str, id_column: str, ids: pa.Array) -> NDArray[np.int64]:
+def owners(table: pa.Table, where: str, id_column: str, ids: pa.Array) -> NDArray[np.int64]:
+    """(R,) positions of the subjects that records belong to.
+
+    Raises:
+        DataError: The column is missing, or names somebody who is no subject.
+    """
     names = as_names(column(table, id_column, where), where, id_column)
     owner = positions(names, ids)
     if (lost := owner < 0).any():
@@ -306,7 +328,7 @@ def refuse_late(
 
 def _read_grid(spec: TimeSeries, table: pa.Table, where: str, id_column: str, ids: pa.Array) -> Content:
     """A binned table (id, grid); implausible cells are left out and counted."""
-    owner = _owners(table, where, id_column, ids)
+    owner = owners(table, where, id_column, ids)
     grid, shape = column(table, "grid", where), (spec.steps, len(spec.variables))
     length = pc.fill_null(pc.list_value_length(grid), 0).to_numpy(zero_copy_only=False)
     if (bad := length != np.prod(shape)).any():

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 
 from sklar.data.cohort import Cohort, read_cohort
 from sklar.data.frame import write
-from sklar.data.modalities import Image, Text, TimeSeries
+from sklar.data.gridded import grid_records
+from sklar.data.modalities import GriddedSeries, Image, Text, TimeSeries
 from sklar.data.nested import Cells, OnMissingFile, documents, pictures, plain, series_records
 from sklar.data.records import OnLate
 from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
-from sklar.data.tables import as_names, as_table, column, listed
+from sklar.data.tables import as_names, as_table, column, first, listed
 from sklar.errors import DataError, UserError
 
 OnUndated = Literal["error", "accept"]
@@ -32,7 +33,7 @@ class Tables:
 
     Attributes:
         subjects: One row per subject, without the columns of nested modalities.
-        series: Per time series its records.
+        series: Per time series, gridded ones too, its records.
         texts: Per text its documents.
         images: Per image its pictures.
     """
@@ -129,7 +130,8 @@ def separate(
 
     Null, NaN, an empty text and an empty list are a modality that is missing. A series is a list of records
     {time, variable, value} or {time, <variable>, ...}, a matrix with one row per bin or with the times of its
-    rows in the column ``time``, or the path of a CSV or Parquet file of records. A text is a text or a list
+    rows in the column ``time``, or the path of a CSV or Parquet file of records; a gridded one see
+    `sklar.data.gridded.grid_records`. A text is a text or a list
     of them. An image is a path, the bytes of a file, or nested lists of pixels. A table is columns.
 
     Args:
@@ -157,7 +159,13 @@ def separate(
     nested: dict[str, pa.Table] = {}
     taken: set[str | None] = set()
     for name, item in schema.modalities.items():
-        if isinstance(item, TimeSeries | Image | Text):
+        if isinstance(item, GriddedSeries):
+            taken.add(name)
+            where = f"series {name!r}"
+            values = plain(column(people, name, where))
+            cells = Cells(values, np.arange(len(ids)), None, ids, schema.id, where, paths, on_missing_file)
+            nested[name] = grid_records(item, cells.filled())
+        elif isinstance(item, TimeSeries | Image | Text):
             where = f"{_kind(item)} {name!r}"
             if name in beside:
                 nested[name] = beside[name]
@@ -168,6 +176,7 @@ def separate(
                 values, times = plain(column(people, own[0], where)), _times(schema, people, item, where)
                 rows = np.arange(len(ids))
                 cells = Cells(values, rows, times, ids, schema.id, where, paths, on_missing_file).filled()
+                _refuse_untimed(item, cells)
                 nested[name] = _records(item, cells)
             if schema.time_zero and on_undated == "error":
                 _refuse_undated(schema.time_zero, nested[name], item, where)
@@ -175,7 +184,7 @@ def separate(
     taken -= {own for spec in schema.tables.values() for own in (*spec.columns, spec.time)}
     return Tables(
         people.drop_columns([name for name in people.column_names if name in taken]),
-        {name: nested[name] for name in schema.series},
+        {name: nested[name] for name in (*schema.series, *schema.grids)},
         {name: nested[name] for name in schema.texts},
         {name: nested[name] for name in schema.images},
     )
@@ -222,7 +231,7 @@ def _parquet(path: str | os.PathLike[str]) -> pq.ParquetFile:
 
 
 def _beside(schema: Schema, long: Mapping[str, Any]) -> dict[str, pa.Table]:
-    nested = [name for name in schema.modalities if name not in schema.tables]
+    nested = [name for name in schema.modalities if name not in schema.tables | schema.grids]
     if extra := [name for name in long if name not in nested]:
         raise UserError(
             f"long: {extra[0]!r} is not a series, text or image of the schema "
@@ -257,6 +266,16 @@ def _refuse_roles(schema: Schema, name: str, columns: list[str]) -> None:
             f"modality {name!r} reads column {clash[0]!r}, which is the id or the label; a model must not "
             "read it. Set its column="
         )
+
+
+def _refuse_untimed(item: TimeSeries | Image | Text, cells: Cells) -> None:
+    if cells.times is None or not cells.times.null_count:
+        return
+    place = first(cells.times.is_null().to_numpy(zero_copy_only=False))
+    raise DataError(
+        f"{cells.called(place)}: there is one, but {item.time!r}, which says when it was taken, is null "
+        f"({cells.times.null_count} rows). Fill it, or leave both out"
+    )
 
 
 def _refuse_undated(time_zero: str, records: pa.Table, item: TimeSeries | Image | Text, where: str) -> None:

@@ -1,8 +1,8 @@
 """How the tables are read: every choice a named switch, two complete sets of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from sklar.errors import UserError
 
@@ -114,6 +114,11 @@ class Rules:
     def as_dict(self) -> dict[str, Any]:
         """The switches by name, for a manifest."""
         return asdict(self)
+
+    @classmethod
+    def recorded(cls, about: Mapping[str, Any]) -> Self:
+        """The rules that a manifest records, each under ``rule_<name>``."""
+        return cls(**{entry.name: about[f"rule_{entry.name}"] for entry in fields(cls)})
 
 
 COMPAT = Rules(

@@ -78,6 +78,8 @@ def remark(
             _on_table(remarks, name, spec, tables.subjects)
         elif isinstance(spec, Text):
             _on_text(remarks, name, cohort, tables.texts[name], documents[name], tokenizers[name])
+        for text, rows in cohort.content[name].remarks:
+            remarks.add(f"{name}: {text}", rows)
     remarks.add(NOTHING, np.asarray((cohort.rows < 0).all(axis=1)))
     return remarks
 

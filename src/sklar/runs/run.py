@@ -11,10 +11,12 @@ import torch
 from sklar.data.cohort import Cohort, CohortData
 from sklar.data.loading import Tokens
 from sklar.data.manifest import Statistics
+from sklar.data.records import Reader
 from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
 from sklar.encoders import WordPiece, without_weights
 from sklar.errors import DataError, UserError
+from sklar.mimic.readers import in_rows, readers
 from sklar.models import FusionModel, ModelConfig, create
 from sklar.runs.folder import CONFIG, DATA, METRICS, read_config, read_json
 from sklar.runs.predictions import read_predictions
@@ -89,6 +91,16 @@ class Run:
     def schema(self) -> Schema:
         """Columns, modalities and units that the model reads."""
         return Schema.model_validate(self.data["schema"])
+
+    @cached_property
+    def row_schema(self) -> Schema:
+        """The same, as rows of new patients have them: what came from several tables stands in columns."""
+        return in_rows(self.schema, self.data.get("rules", {}))
+
+    @cached_property
+    def readers(self) -> Mapping[str, Reader]:
+        """Per modality how rows of new patients are read, where the data came from a source with rules."""
+        return readers(self.schema, self.data.get("rules", {}))
 
     @cached_property
     def tokenizers(self) -> dict[str, WordPiece]:

@@ -129,11 +129,12 @@ def predicted(
         on_undated: Of pictures and texts without a time.
         paths: Whether files that the table names are read.
     """
-    schema = run.schema
+    schema = run.row_schema
     tables = separate(schema, piece, labelled=False, on_undated=on_undated, paths=paths)
     cohort = read_cohort(
-        schema, tables.subjects, tables.series, tables.texts, tables.images, labelled=False, on_late=on_late
-    )
+        schema, tables.subjects, tables.series, tables.texts, tables.images,
+        labelled=False, on_late=on_late, readers=run.readers,
+    )  # fmt: skip
     empty = np.asarray((cohort.rows < 0).all(axis=1))
     if on_empty == "refuse":
         refuse_empty(cohort)

@@ -85,9 +85,9 @@ def application(run: Run, settings: Settings, card: Callable[[], str]) -> FastAP
         card: Gives the model card, in Markdown; called when somebody asks for it.
 
     Raises:
-        UserError: The run is a reference model, or its data cannot be sent as JSON.
+        UserError: The run is a reference model.
     """
-    schema, outputs = run.schema, run.schema.outputs if run.schema.task != "binary" else ()
+    schema, outputs = run.row_schema, run.schema.outputs if run.schema.task != "binary" else ()
     row: Any = row_model(schema)
     many = Annotated[list[row], Field(min_length=1, max_length=settings.rows)]
     rows: Any = create_model("Patients", __config__=ConfigDict(extra="forbid"), rows=(many, ...))
@@ -163,11 +163,11 @@ def _contract(run: Run, settings: Settings) -> dict[str, Any]:
         "horizon_days": run.schema.horizon,
         "id": run.schema.id,
         "time_zero": run.schema.time_zero,
-        "modalities": {name: own.model_dump(mode="json") for name, own in run.schema.modalities.items()},
+        "modalities": {name: own.model_dump(mode="json") for name, own in run.row_schema.modalities.items()},
         "draws": settings.draws or run.config.training.draws,
         "on_empty": settings.on_empty,
         "limits": {"rows": settings.rows, "bytes": settings.bytes, "waiting": settings.waiting},
-        "row": described(run.schema),
+        "row": described(run.row_schema),
     }
 
 

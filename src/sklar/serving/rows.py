@@ -11,8 +11,8 @@ import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 from sklar.data.pictures import check_picture
-from sklar.data.schema import Image, Schema, Tabular, Text, TimeSeries
-from sklar.errors import DataError, UserError
+from sklar.data.schema import GriddedSeries, Image, Schema, Tabular, Text, TimeSeries
+from sklar.errors import DataError
 
 RECORDS, DOCUMENTS = 10_000, 1_000
 """Most records of a series, and documents of a text, of one patient."""
@@ -26,9 +26,6 @@ def row_model(schema: Schema) -> type[BaseModel]:
     """The model of one patient: a field per column that the schema reads, absent or null where missing.
 
     Fields have plain names and the columns' names as aliases, so that any column may be called anything.
-
-    Raises:
-        UserError: A modality cannot be sent as JSON.
     """
     return _made("Patient", _columns(schema))
 
@@ -87,25 +84,43 @@ def _columns(schema: Schema) -> dict[str, _Column]:
     for name, item in schema.modalities.items():
         if isinstance(item, Tabular):
             columns |= _table_columns(item)
-        elif isinstance(item, TimeSeries | Image | Text):
+        elif isinstance(item, GriddedSeries):
+            columns[name] = _series_column(name, item, clock)
+        else:
             columns[item.column or name] = _nested_column(name, item, clock)
             if item.time is not None:
-                columns[item.time] = _Column(Moment | list[Moment], f"time of {item.column or name}")
-        else:
-            raise UserError(
-                f"modality {name!r} comes gridded from a source of its own, which JSON rows are not: export "
-                "the model (sklar export) and serve it behind that source"
-            )
+                when: Any = Moment if clock else Number
+                said = f"time of {item.column or name}{_unit(item.unit, clock)}"
+                columns[item.time] = _Column(when | list[when], said)
     return columns
+
+
+def _unit(unit: str, clock: bool) -> str:
+    return "" if clock else f", in {unit} relative to the moment of prediction (negative is before)"
+
+
+def _series_column(name: str, item: TimeSeries | GriddedSeries, clock: bool) -> _Column:
+    columns = {"time": _Column(Moment if clock else Number, needed=True)}
+    for variable in item.variables:
+        texts = item.variables[variable] if isinstance(item, GriddedSeries) else ()
+        columns[variable] = _level_column(texts) if texts else _Column(Number)
+    record = _made(f"Record_{name}", columns)
+    return _Column(list[record], f"measurements, each with its time{_unit(item.unit, clock)}", most=RECORDS)  # type: ignore[valid-type]
+
+
+def _level_column(texts: tuple[str, ...]) -> _Column:
+    """One of some texts, of which those that are numbers may come as such."""
+
+    def spelt(value: str | float) -> str:
+        same = (own for own in texts if own.replace(".", "", 1).isdigit() and float(own) == value)
+        return value if isinstance(value, str) else next(same, f"{value:g}")
+
+    return _Column(Annotated[str | Number, AfterValidator(spelt)], f"one of {', '.join(texts)}")
 
 
 def _nested_column(name: str, item: TimeSeries | Image | Text, clock: bool) -> _Column:
     if isinstance(item, TimeSeries):
-        unit = "" if clock else f", in {item.unit} relative to the moment of prediction (negative is before)"
-        columns = {"time": _Column(Moment if clock else Number, needed=True)}
-        columns |= dict.fromkeys(item.variables, _Column(Number))
-        record = _made(f"Record_{name}", columns)
-        return _Column(list[record], f"measurements, each with its time{unit}", most=RECORDS)  # type: ignore[valid-type]
+        return _series_column(name, item, clock)
     if isinstance(item, Text):
         many = Annotated[list[str], Field(max_length=DOCUMENTS)]
         listed = Annotated[str | many, AfterValidator(_listed)]
@@ -135,10 +150,16 @@ def _types(schema: Schema) -> dict[str, pa.DataType]:
             types[item.column or name] = pa.list_(pa.string())
         elif isinstance(item, Image):
             types[item.column or name] = pa.binary()
+        elif isinstance(item, GriddedSeries) and schema.time_zero is None:
+            kinds = {own: pa.string() if texts else pa.float64() for own, texts in item.variables.items()}
+            types[name] = _records({"time": pa.float64()} | kinds)
         elif isinstance(item, TimeSeries) and schema.time_zero is None:
-            record = {"time": pa.float64()} | dict.fromkeys(item.variables, pa.float64())
-            types[item.column or name] = pa.list_(pa.struct(list(record.items())))
+            types[item.column or name] = _records(dict.fromkeys(("time", *item.variables), pa.float64()))
     return types
+
+
+def _records(columns: Mapping[str, pa.DataType]) -> pa.DataType:
+    return pa.list_(pa.struct(list(columns.items())))
 
 
 def _listed(texts: str | list[str]) -> list[str]:

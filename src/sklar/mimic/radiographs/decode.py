@@ -84,17 +84,25 @@ def decode_all(
     array.flush()
 
 
-def decode(path: Path, spec: Image, rules: Rules) -> NDArray[np.uint8]:
+def decode(
+    source: str | Path | bytes, spec: Image, rules: Rules, where: str | None = None
+) -> NDArray[np.uint8]:
     """(1, height, width) bytes: grey, the shorter side scaled to 0.8 of that, centred, with black around it.
 
     JPEG is decoded at the smallest of its scales that is at least twice as large as what is kept.
+
+    Args:
+        source: A file, or the bytes of one.
+        spec: The stored size.
+        rules: How it is scaled.
+        where: How errors call it; a file by its path.
 
     Raises:
         DataError: The file is no picture, is cut off, or is unreasonably large.
     """
     kept = round(SHORT * spec.height)
     least = max(2 * kept, WIDTH) if rules.image_pixels == "resaved" else 2 * kept
-    grey = open_picture(path, "L", (least, least), str(path))
+    grey = open_picture(source, "L", (least, least), where or str(source))
     if rules.image_pixels == "resaved":
         grey = _resaved(grey.resize((WIDTH, int(grey.height * WIDTH / grey.width))))
     short = min(grey.size)

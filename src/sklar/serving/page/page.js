@@ -47,19 +47,22 @@ function addTable(box, name, item) {
 }
 
 function addSeries(box, name, item, timeZero) {
+  // a gridded series has variables with the texts of their levels, none for a number
+  const levels = Array.isArray(item.variables) ? Object.fromEntries(item.variables.map((own) => [own, []])) : item.variables;
+  const variables = Object.keys(levels);
   const unit = timeZero ? `on the clock of ${timeZero}` : `in ${item.unit}, 0 is now, negative is before`;
   const area = labelled(box, "One measurement per line: time, variable, value",
     element("textarea", "", { name, spellcheck: "false" }),
-    `Time ${unit}. Variables: ${item.variables.join(", ")}.`);
-  area.placeholder = `-1, ${item.variables[0]}, 1.5`;
+    `Time ${unit}. Variables: ${variables.map((own) => own + (levels[own].length ? ` (${levels[own].join(" | ")})` : "")).join(", ")}.`);
+  area.placeholder = `-1, ${variables.find((own) => !levels[own].length) || variables[0]}, 1.5`;
   readers.push(() => {
     const lines = area.value.split("\n").map((line) => line.trim()).filter(Boolean);
     const records = lines.map((line) => {
       const [time, variable, value] = line.split(",").map((part) => part.trim());
-      if (value === undefined || !item.variables.includes(variable)) {
-        throw new Error(`${name}: “${line}” is not time, variable, value with one of ${item.variables.join(", ")}`);
+      if (value === undefined || !variables.includes(variable)) {
+        throw new Error(`${name}: “${line}” is not time, variable, value with one of ${variables.join(", ")}`);
       }
-      return { time: moment(time), [variable]: number(value, variable) };
+      return { time: moment(time), [variable]: levels[variable].length ? value : number(value, variable) };
     });
     return [item.column || name, records.length ? records : null];
   });
@@ -94,7 +97,7 @@ function addMoment(box, column) {
   readers.push(() => [column, input.value.trim() ? moment(input.value.trim()) : null]);
 }
 
-const KINDS = { table: addTable, series: addSeries, text: addText, image: addImage };
+const KINDS = { table: addTable, series: addSeries, grid: addSeries, text: addText, image: addImage };
 
 function build(contract) {
   by("about").textContent = `${contract.model} predicts “${contract.label}”` +
