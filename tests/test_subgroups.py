@@ -16,7 +16,7 @@ from run_folders import write_runs
 from sklar import runs
 from sklar.cli import app
 from sklar.data.store import PreparedData
-from sklar.data.subgroups import SUBGROUPS, bands, read_subgroups
+from sklar.data.subgroups import SUBGROUPS, bands, read_subgroups, subgroups_of
 from sklar.errors import DataError, UserError
 from sklar.evaluation import at_thresholds, auroc, reliability, resample_weights
 from sklar.report.detail import SMALLEST, shareable_thresholds
@@ -73,9 +73,49 @@ def test_categories_are_the_default_and_other_columns_are_refused(run: runs.Run)
         read_subgroups(run.path, np.array(["nobody"]))
 
 
-def test_no_number_of_a_row_is_kept(run: runs.Run) -> None:
-    table = pq.read_table(run.path / SUBGROUPS)
-    assert {str(field.type) for field in table.schema} <= {"string", "large_string", "string_view"}
+def test_a_number_is_cut_as_asked(run: runs.Run, data: PreparedData) -> None:
+    ids = run.predictions("test").ids
+    (age,) = read_subgroups(run.path, ids, {"age": (50, 62.5)})
+    assert age.levels == ("< 50", "50 to < 62.5", ">= 62.5")
+    table = data.table("table")
+    known = dict(zip(table["id"].to_pylist(), table["age"].to_pylist(), strict=True))
+    years = np.array([known[name] for name in ids])
+    assert ((age.level == "< 50") == (years < 50)).all()
+    assert ((age.level == ">= 62.5") == (years >= 62.5)).all()
+    found = call("evaluate", run.path, *FAST, "--by", "age=50,62.5,sex")["subgroups"]["unified"]
+    assert [part["level"] for part in found["age"]] == list(age.levels)
+    assert [part["rows"] for part in found["age"]] == [(age.level == own).sum() for own in age.levels]
+    assert len(found["sex"]) == 2
+    (same,) = subgroups_of(data, ids, {"age": (50, 62.5)})
+    assert (same.level == age.level).all()
+
+
+@pytest.mark.parametrize(
+    ("by", "message"),
+    [
+        ("age=65,40", "cuts of 'age': 65, 40 are not ascending numbers"),
+        ("age=40,40", "not ascending"),
+        ("age=nan", "not ascending numbers"),
+        ("age=old", "'old' is no number"),
+        ("age=", "'' is no number"),
+        ("sex=40", r"cuts of 'sex'.*a category \(f, m\)"),
+        ("years=40", "no column 'years'"),
+    ],
+)
+def test_bad_cuts_are_refused(run: runs.Run, by: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        call("evaluate", run.path, *FAST, "--by", by)
+
+
+def test_bands_of_an_older_run_stay_readable(run: runs.Run, tmp_path: Path) -> None:
+    level = np.array(["below 40", "40 and above"])
+    about = {"age": {"levels": level.tolist(), "band": True}}
+    table = pa.table({"id": ["a", "b"], "age": level})
+    pq.write_table(table.replace_schema_metadata({"sklar": json.dumps(about)}), tmp_path / SUBGROUPS)
+    (age,) = read_subgroups(tmp_path, np.array(["b", "a"]), ["age"])
+    assert age.level.tolist() == ["40 and above", "below 40"]
+    with pytest.raises(UserError, match="a category"):
+        read_subgroups(tmp_path, np.array(["a"]), {"age": (50,)})
 
 
 def test_a_damaged_file_is_told(run: runs.Run, tmp_path: Path) -> None:
@@ -86,8 +126,8 @@ def test_a_damaged_file_is_told(run: runs.Run, tmp_path: Path) -> None:
 
 def test_bands_are_closed_below() -> None:
     names, level = bands([1.0, 2.0, 3.5, 4.0, np.nan], [2.0, 4.0])
-    assert names == ("below 2", "2 to 4", "4 and above")
-    assert level.tolist() == ["below 2", "2 to 4", "2 to 4", "4 and above", "unknown"]
+    assert names == ("< 2", "2 to < 4", ">= 4")
+    assert level.tolist() == ["< 2", "2 to < 4", "2 to < 4", ">= 4", "unknown"]
 
 
 def test_evaluate_judges_every_subgroup(run: runs.Run) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sklar.data.store import PreparedData
-from sklar.data.subgroups import subgroups_of
+from sklar.data.subgroups import By, subgroups_of
 from sklar.errors import DataError
 from sklar.evaluation import (
     FEWEST,
@@ -66,7 +66,7 @@ def stress(
     resamples: int = 200,
     weighted: bool = False,
     progress: Callable[[str, float], None] = lambda what, done: None,
-    by: Sequence[str] | None = None,
+    by: By | None = None,
 ) -> Stress:
     """Ask a run's model about its test rows, with modalities hidden.
 
@@ -79,7 +79,8 @@ def stress(
         resamples: Number of bootstrap replicates.
         weighted: Weight rows for censoring.
         progress: Told the stage and the fraction done.
-        by: Columns of the folder's tables that tell subgroups apart; None takes those that are categories.
+        by: Columns of the folder that tell subgroups apart, perhaps with cuts; None takes those that are
+            categories.
 
     Raises:
         UserError: The run is a reference model.

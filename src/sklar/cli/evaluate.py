@@ -35,7 +35,11 @@ ShareSafe = Annotated[
 
 By = Annotated[
     str | None,
-    typer.Option(help="Columns of tables that tell subgroups apart, with commas; by default all categories."),
+    typer.Option(
+        metavar="COLUMNS",
+        help="Columns that tell subgroups apart, with commas, a number also with the cuts between its bands: "
+        "sex,age=40,65. By default all categories.",
+    ),
 ]
 
 
@@ -62,7 +66,7 @@ def evaluate(
     """Judge the test predictions of finished runs: intervals, calibration, thresholds, subgroups."""
     from sklar import report
 
-    columns = None if by is None else _names(by)
+    columns = None if by is None else _divisions(by)
     named = reference or first_name(runs)
     ask = _Question(runs, named, resamples, censoring, _numbers(thresholds), columns, share_safe)
     outputs = report.outputs_of(runs)
@@ -93,7 +97,7 @@ class _Question:
     resamples: int
     censoring: Censoring
     cuts: list[float]
-    by: list[str] | None
+    by: dict[str, list[float]] | None
     share_safe: bool
 
     def answer(self, output: str | None) -> tuple[dict[str, Any], list["TextTable"], "Results"]:
@@ -227,7 +231,7 @@ def write_report(
     """Write one HTML page about finished runs."""
     from sklar import report
 
-    chosen, named = reference or first_name(runs), None if by is None else _names(by)
+    chosen, named = reference or first_name(runs), None if by is None else _divisions(by)
     shown: dict[str, Any] = {"share_safe": share_safe, "show_examples": show_examples, "by": named}
     if output is None and report.outputs_of(runs):
         found = report.write_outputs(runs, out, chosen, resamples, censoring.value, **shown)
@@ -248,6 +252,31 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def _divisions(text: str) -> dict[str, list[float]]:
+    """``sex,age=40,65`` as columns with their cuts, none where none are given."""
+    found: dict[str, list[float]] = {}
+    cut = None
+    for part in _names(text):
+        name, given, value = part.partition("=")
+        if given:
+            cut = found[name] = []
+        elif cut is None or not _is_number(part):
+            cut, found[part] = None, []
+            continue
+        if not _is_number(number := value if given else part):
+            raise UserError(f"--by {text}: {number!r} is no number; cuts are numbers with commas: age=40,65")
+        cut.append(float(number))
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
@@ -256,7 +285,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _stress(
-    runs: list[Path], data: Path, resamples: int, censoring: Censoring, by: list[str] | None
+    runs: list[Path], data: Path, resamples: int, censoring: Censoring, by: dict[str, list[float]] | None
 ) -> dict[str, "Stress"]:
     from sklar.data.store import PreparedData
     from sklar.runs import Run

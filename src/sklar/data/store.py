@@ -18,6 +18,9 @@ from sklar.data.source import DataSource
 from sklar.data.split import SPLITS
 from sklar.errors import DataError, UserError
 
+CHARACTERISTICS = "characteristics"
+"""The table of what is known of rows for an evaluation by subgroup alone."""
+
 
 @dataclass(frozen=True)
 class PreparedData(DataSource):
@@ -163,6 +166,15 @@ class PreparedData(DataSource):
     def content(self, name: str) -> pa.Table:
         """Table of N_present rows of a text or tabular modality."""
         return self._tables[name]
+
+    @cached_property
+    def characteristics(self) -> pa.Table | None:
+        """Table of N rows, in their order: id, and columns that no model reads but that tell subgroups apart.
+
+        Numbers and texts, null where unknown; None where the folder holds no such columns.
+        """
+        name = f"{CHARACTERISTICS}.parquet"
+        return pq.read_table(self.path / name) if name in self.manifest.files else None
 
     def _strings(self, column: str) -> NDArray[np.str_]:
         return np.asarray(self.index[column].to_numpy(), dtype=np.str_)

@@ -19,6 +19,7 @@ from sklar.data.nested import OnMissingFile
 from sklar.data.records import OnLate
 from sklar.data.schema import Schema
 from sklar.data.schema_file import any_schema
+from sklar.data.subgroups import By
 from sklar.data.wide import OnUndated, read_table, read_wide, write_wide
 from sklar.errors import UserError
 from sklar.estimator import saved
@@ -229,7 +230,7 @@ class MultimodalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         y: Any = None,
         *,
         metrics: Sequence[str] = ("auroc", "average_precision"),
-        by: Sequence[str] = (),
+        by: By = (),
         resamples: int = 1000,
         long: Mapping[str, Any] | None = None,
     ) -> Evaluation:
@@ -239,7 +240,7 @@ class MultimodalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             X: As in `predict_proba`.
             y: As in `fit`.
             metrics: Names in `sklar.evaluation.METRICS`.
-            by: Columns of ``X`` that split the rows, or "pattern": which modalities were observed.
+            by: Columns of ``X``, perhaps with cuts (``{"age": (40, 65)}``), or "pattern": what was observed.
             resamples: Number of bootstrap replicates; groups are drawn whole.
             long: See `fit`.
         """

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sklar.data.tables import as_text, column
+from sklar.data.subgroups import UNKNOWN, By, asked, bands
+from sklar.data.tables import as_numbers, as_text, column
 from sklar.errors import UserError
 from sklar.estimator.holder import RunHolder
 from sklar.evaluation import (
@@ -74,7 +75,7 @@ def evaluate(
     predictions: Predictions,
     subjects: pa.Table,
     metrics: Sequence[str],
-    by: Sequence[str],
+    by: By,
     resamples: int,
     seed: int,
 ) -> Evaluation:
@@ -85,12 +86,15 @@ def evaluate(
         predictions: Of all rows; those without a label are passed over.
         subjects: The rows' table, with the columns of ``by``.
         metrics: Names in `sklar.evaluation.METRICS`.
-        by: Columns that split the rows, or "pattern": which modalities were observed.
+        by: Columns that split the rows, a number perhaps with cuts, or "pattern": which modalities were
+            observed.
         resamples: Number of bootstrap replicates.
         seed: Of the replicates.
 
     Raises:
-        UserError: A metric or column is unknown, or subgroups are asked for of several outputs.
+        UserError: A metric or column is unknown, cuts cannot be made, or subgroups are asked for of several
+            outputs.
+        DataError: A column with cuts holds no numbers.
         EvaluationError: There are too few events.
     """
     if unknown := [name for name in metrics if name not in METRICS]:
@@ -102,7 +106,10 @@ def evaluate(
     groups = predictions.groups[rows]
     if schema.task == "binary":
         found = {name: bootstrap(name, y[rows], p[rows], groups, resamples, seed) for name in metrics}
-        parts = {own: _parts(own, metrics, predictions, subjects, rows, resamples, seed) for own in by}
+        parts = {
+            own: _parts(own, cuts, metrics, predictions, subjects, rows, resamples, seed)
+            for own, cuts in (asked(by) or {}).items()
+        }
         return Evaluation(found, {}, parts, predictions, holder)
     if by:
         raise UserError(f"by={list(by)} needs a single outcome; here are {', '.join(schema.outputs)}")
@@ -129,6 +136,7 @@ def _macro(name: str) -> Macro:
 
 def _parts(
     by: str,
+    cuts: Sequence[float],
     metrics: Sequence[str],
     predictions: Predictions,
     subjects: pa.Table,
@@ -137,9 +145,13 @@ def _parts(
     seed: int,
 ) -> tuple[Subgroup, ...]:
     y, p, groups = (own[rows] for own in (predictions.target, predictions.probability, predictions.groups))
-    if by == PATTERN:
+    if by == PATTERN and not cuts:
         present = predictions.present[rows]
         return by_pattern(metrics, y, p, present, predictions.modalities, groups, resamples, seed)
-    names = as_text(column(subjects, by, "table")).fill_null("unknown")
-    own = np.asarray(names.to_numpy(zero_copy_only=False), dtype=np.str_)[rows]
+    if cuts:
+        _, level = bands(as_numbers(column(subjects, by, "table"), "table", by), cuts)
+    else:
+        names = as_text(column(subjects, by, "table")).fill_null(UNKNOWN)
+        level = np.asarray(names.to_numpy(zero_copy_only=False), dtype=np.str_)
+    own = level[rows]
     return by_subgroup(metrics, y, p, own, groups, resamples, seed)

@@ -88,9 +88,7 @@ class Engine(ABC):
         table = table.rename({column.lower(): column for column in table.columns if column.lower() != column})
         check_columns(self.layout, name, list(table.columns), self.where(name))
         spec = self.layout.tables[name]
-        return table.select(
-            **{own: table[spec.raw(own)] for own in spec.kinds if spec.raw(own) in table.columns}
-        )
+        return table.select(**{own: table[raw] for own, raw in spec.present(table.columns).items()})
 
 
 class RemoteEngine(Engine):

@@ -1,6 +1,6 @@
 """The raw tables of MIMIC-III and MIMIC-IV: where they lie, what they must hold, what we call it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -25,15 +25,22 @@ class Columns:
         kinds: Our name to what it holds.
         renamed: Our name to the table's, where they differ.
         optional: Columns that some versions lack.
+        former: Our name to the table's in an earlier version, where that differs.
     """
 
     kinds: Mapping[str, Kind]
     renamed: Mapping[str, str]
     optional: frozenset[str] = frozenset()
+    former: Mapping[str, str] = field(default_factory=dict)
 
     def raw(self, name: str) -> str:
         """The table's own name of a column."""
         return self.renamed.get(name, name)
+
+    def present(self, columns: Collection[str]) -> dict[str, str]:
+        """Our name to the table's, of those of our columns that a table with these columns has."""
+        names = ((own, raw) for own in self.kinds for raw in (self.former.get(own, ""), self.raw(own)))
+        return {own: raw for own, raw in names if raw in columns}
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,12 @@ _ADMISSION: dict[str, Kind] = {
     "dischtime": "time",
     "deathtime": "time",
     "hospital_expire_flag": "number",
+    "race": "text",
+    "insurance": "text",
 }
+_ABOUT = frozenset({"sex", "race", "insurance"})
+"""What no rule and no model reads, only an evaluation by subgroup; it may be missing."""
+
 _CHART: dict[str, Kind] = {
     "subject_id": "id",
     "hadm_id": "id",
@@ -111,8 +123,10 @@ MIMIC_III = Layout(
     source="mimic-iii",
     title="MIMIC-III",
     tables={
-        "patients": Columns({"subject_id": "id", "dob": "time", "dod": "time"}, {}),
-        "admissions": Columns(_ADMISSION, {}),
+        "patients": Columns(
+            {"subject_id": "id", "dob": "time", "dod": "time", "sex": "text"}, {"sex": "gender"}, _ABOUT
+        ),
+        "admissions": Columns(_ADMISSION, {"race": "ethnicity"}, _ABOUT),
         "icustays": Columns({**_STAY, "first_wardid": "text", "last_wardid": "text"}, _THREE),
         "diagnoses_icd": Columns({"hadm_id": "id", "icd_code": "text"}, {"icd_code": "icd9_code"}),
         "d_icd_diagnoses": Columns({"icd_code": "text"}, {"icd_code": "icd9_code"}),
@@ -146,9 +160,17 @@ MIMIC_IV = Layout(
     title="MIMIC-IV",
     tables={
         "patients": Columns(
-            {"subject_id": "id", "anchor_age": "number", "anchor_year": "number", "dod": "time"}, {}
+            {
+                "subject_id": "id",
+                "anchor_age": "number",
+                "anchor_year": "number",
+                "dod": "time",
+                "sex": "text",
+            },
+            {"sex": "gender"},
+            _ABOUT,
         ),
-        "admissions": Columns(_ADMISSION, {}),
+        "admissions": Columns(_ADMISSION, {}, _ABOUT, {"race": "ethnicity"}),
         "icustays": Columns(_STAY, {}),
         "diagnoses_icd": Columns({"hadm_id": "id", "icd_code": "text"}, {}),
         "d_icd_diagnoses": Columns({"icd_code": "text"}, {}),

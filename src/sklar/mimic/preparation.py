@@ -18,11 +18,12 @@ from sklar.data.frame import Progress
 from sklar.data.manifest import FORMAT
 from sklar.data.preprocess import Preprocessor
 from sklar.data.split import check_split
-from sklar.data.store import PreparedData
+from sklar.data.store import CHARACTERISTICS, PreparedData
 from sklar.errors import DataError, UserError
 from sklar.mimic import cells as cell_rules
 from sklar.mimic import events
 from sklar.mimic.additions import Addition, check_training, join
+from sklar.mimic.characteristics import characteristics
 from sklar.mimic.cohort import stays as stays_expression
 from sklar.mimic.describe import TASKS, describe, index_table, schema_of, stays_table
 from sklar.mimic.engines import Engine, disk_full, embedded_failure
@@ -205,6 +206,7 @@ def _make(
     )  # fmt: skip
     say("writing", 0.97)
     contents = {"index": index, "stays": stays_table(own), "cells": cells}
+    contents |= {CHARACTERISTICS: characteristics(own)}
     contents |= {"ehr": raw_path, "ehr.ready": ready_path}
     for addition in added:
         contents |= addition.contents

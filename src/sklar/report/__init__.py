@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sklar.data.subgroups import By
 from sklar.errors import UserError
 from sklar.report.averages import (
     AVERAGES,
@@ -123,7 +124,7 @@ def write(
     *,
     share_safe: bool = False,
     show_examples: bool = False,
-    by: Sequence[str] | None = None,
+    by: By | None = None,
     output: str | None = None,
 ) -> Results:
     """Write the page of one event to the file ``out`` and return its numbers.
@@ -138,7 +139,8 @@ def write(
         censoring: As in ``compare_runs``.
         share_safe: Show no row, no id and no count below 20.
         show_examples: Show a few rows of restricted data too.
-        by: Columns that tell subgroups apart; None takes the categories that the reference's run keeps.
+        by: Columns that tell subgroups apart, perhaps with cuts (``{"age": (40, 65)}``); None takes the
+            categories that the reference's run keeps.
         output: Which of several outputs.
     """
     _check_file(out)
@@ -158,7 +160,7 @@ def write_outputs(
     *,
     share_safe: bool = False,
     show_examples: bool = False,
-    by: Sequence[str] | None = None,
+    by: By | None = None,
 ) -> Averages:
     """Write the page of several outputs, all together and then each, and return what all together reach.
 

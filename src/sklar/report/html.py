@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from sklar.data.subgroups import By
 from sklar.errors import UserError
 from sklar.evaluation import METRICS, spread
 from sklar.report import writers
@@ -66,7 +67,7 @@ def page(
     results: Results,
     share_safe: bool = False,
     show_examples: bool = False,
-    by: Sequence[str] | None = None,
+    by: By | None = None,
 ) -> str:
     """The text of ``report.html``.
 
@@ -76,7 +77,8 @@ def page(
         results: Its numbers.
         share_safe: Show no row, no id and no count below 20.
         show_examples: Show a few rows of restricted data too.
-        by: Columns that tell subgroups apart; None takes the categories that the reference's run keeps.
+        by: Columns that tell subgroups apart, perhaps with cuts; None takes the categories that the
+            reference's run keeps.
 
     Raises:
         UserError: Examples of a page to share were asked for, or a column that no run keeps.
@@ -92,7 +94,7 @@ def outputs_page(
     parts: Mapping[str, tuple[Mapping[str, Run], Cohort, Results]],
     share_safe: bool = False,
     show_examples: bool = False,
-    by: Sequence[str] | None = None,
+    by: By | None = None,
 ) -> str:
     """The text of ``report.html`` of runs that predict several outputs: all together, then each.
 
@@ -102,7 +104,8 @@ def outputs_page(
         parts: Per judged output the runs as it sees them, their test rows and numbers.
         share_safe: Show no row, no id and no count below 20.
         show_examples: Show a few rows of restricted data too.
-        by: Columns that tell subgroups apart; None takes the categories that the reference's run keeps.
+        by: Columns that tell subgroups apart, perhaps with cuts; None takes the categories that the
+            reference's run keeps.
     """
     each = {
         name: judged(*part, share_safe, show_examples, by) for name, part in parts.items()
@@ -149,7 +152,7 @@ class Judged:
     detail: Detail
 
 
-def template(name: str, share_safe: bool) -> Template:
+def template(name: str, share_safe: bool = False) -> Template:
     """One of the templates, with the ways to write a number."""
     environment = Environment(
         autoescape=True,
@@ -181,7 +184,7 @@ def judged(
     results: Results,
     share_safe: bool,
     show_examples: bool,
-    by: Sequence[str] | None,
+    by: By | None,
 ) -> Judged:
     """Everything about one event; arguments as of ``page``."""
     if share_safe and show_examples:

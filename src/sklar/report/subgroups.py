@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sklar.data.subgroups import SUBGROUPS, Partition, read_subgroups
+from sklar.data.subgroups import SUBGROUPS, By, Partition, read_subgroups
 from sklar.evaluation import METRICS, Estimate, Subgroup, bootstrap, by_subgroup
 from sklar.report import figures
 from sklar.report.cohort import Censoring, Cohort, align
@@ -34,13 +34,13 @@ class Divided:
     levels: tuple[Subgroup, ...]
 
 
-def partitions(runs: Mapping[str, Run], cohort: Cohort, by: Sequence[str] | None) -> tuple[Partition, ...]:
+def partitions(runs: Mapping[str, Run], cohort: Cohort, by: By | None) -> tuple[Partition, ...]:
     """What the first run that keeps subgroups of the test rows says of them.
 
     Args:
         runs: By name, the reference first where that matters.
         cohort: The test rows.
-        by: Columns; None takes those that are categories.
+        by: Columns, perhaps with cuts (``{"age": (40, 65)}``); None takes those that are categories.
 
     Raises:
         UserError: No run keeps a column that was asked for.
@@ -88,7 +88,7 @@ def divide(
 
 def subgroup_runs(
     runs: Sequence[Path],
-    by: Sequence[str] | None = None,
+    by: By | None = None,
     resamples: int = 1000,
     censoring: Censoring = "complete",
     share_safe: bool = False,
@@ -98,7 +98,7 @@ def subgroup_runs(
 
     Args:
         runs: Finished run folders that were tested on the same rows.
-        by: Columns; None takes those that are categories.
+        by: Columns, perhaps with cuts (``{"age": (40, 65)}``); None takes those that are categories.
         resamples: Number of bootstrap replicates.
         censoring: ``complete`` or ``ipcw``.
         share_safe: Withhold cells of fewer than 20 rows.

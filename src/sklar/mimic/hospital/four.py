@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 from sklar.mimic.hospital.files import Tables
 from sklar.mimic.hospital.spelling import Numbers, Rows, stamps
 from sklar.mimic.hospital.stays import Stays
-from sklar.mimic.hospital.three import CODES, ETHNICITIES, UNKNOWN, numbered, places, sexes
+from sklar.mimic.hospital.three import CODES, ETHNICITIES, UNKNOWN, insurers, numbered, places, sexes
 
 CARE_UNITS = (
     "Medical Intensive Care Unit (MICU)",
@@ -140,7 +140,7 @@ def _admissions(stays: Stays, numbers: Numbers, first_version: bool) -> pa.Table
             **provider,
             "admission_location": pa.array(["EMERGENCY ROOM"] * count),
             "discharge_location": places(own.died, "DIED", "HOME"),
-            "insurance": pa.array(["Medicare"] * count),
+            "insurance": insurers(own),
             "language": pa.array(["ENGLISH"] * count),
             "marital_status": pa.array(["MARRIED"] * count),
             "ethnicity" if first_version else "race": pa.array(

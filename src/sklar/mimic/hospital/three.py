@@ -124,10 +124,11 @@ def _admissions(stays: Stays, numbers: Numbers) -> pa.Table:
     own = stays[at]
     text = [
         ("ADMISSION_TYPE", "EMERGENCY"), ("ADMISSION_LOCATION", "EMERGENCY ROOM ADMIT"),
-        ("DISCHARGE_LOCATION", "HOME"), ("INSURANCE", "Medicare"), ("LANGUAGE", "ENGL"),
+        ("DISCHARGE_LOCATION", "HOME"), ("INSURANCE", None), ("LANGUAGE", "ENGL"),
         ("RELIGION", None), ("MARITAL_STATUS", "MARRIED"),
     ]  # fmt: skip
     words = {name: pa.array([word] * len(at), pa.string()) for name, word in text}
+    words["INSURANCE"] = insurers(own)
     words["DISCHARGE_LOCATION"] = places(own.died, "DEAD/EXPIRED", "HOME")
     return pa.table(
         {
@@ -185,6 +186,12 @@ def _diagnoses(stays: Stays, numbers: Numbers) -> pa.Table:
 def sexes(female: NDArray[np.bool_]) -> pa.Array:
     """F or M."""
     return places(female, "F", "M")
+
+
+def insurers(stays: Stays) -> pa.Array:
+    """Medicare from 65 years on, else one of two."""
+    others = np.where(stays.patient % 3 == 0, "Medicaid", "Private")
+    return pa.array(np.where(stays.old | (stays.age >= 65), "Medicare", others))
 
 
 def places(which: NDArray[np.bool_], yes: str, no: str) -> pa.Array:
