@@ -101,12 +101,17 @@ def test_shapley_shares_add_up_to_the_prediction(fitted):
 
 
 def test_evaluation_by_subgroup_and_pattern_and_as_a_page(fitted, tmp_path):
-    found = fitted.evaluate(unseen(200), by=["sex", "pattern"], resamples=50)
+    found = fitted.evaluate(unseen(200), by={"sex": (), "pattern": (), "age": (50, 60)}, resamples=50)
     assert {part.name for part in found.subgroups["sex"]} == {"f", "m"}
+    years = unseen(200)["age"]
+    young = next(part for part in found.subgroups["age"] if part.name == "< 50")
+    assert young.rows == (years < 50).sum()
     assert sum(part.rows for part in found.subgroups["pattern"]) == 200
     assert "AUROC" in found.report(tmp_path / "page.html", resamples=50).read_text()
     with pytest.raises(UserError, match="no metric 'auc'"):
         fitted.evaluate(unseen(), metrics=["auc"])
+    with pytest.raises(UserError, match="not ascending"):
+        fitted.evaluate(unseen(), by={"age": (60, 50)})
 
 
 def test_recalibration_replaces_the_last_one(fitted):
