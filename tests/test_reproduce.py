@@ -25,6 +25,9 @@ from sklar.experiments.paper.reproduce import chosen
 from sklar.experiments.paper.scales import FULL, SCALES, TINY, configuration
 from sklar.experiments.paper.scores import COLUMNS, Row, Scores, judge_row
 from sklar.mimic.published import MATCHED, PICTURES, ROWS
+from sklar.report import TextTable
+from sklar.report.compilation import Section, sections_page
+from sklar.report.formats import Cell
 from sklar.runs import write_predictions
 from sklar.types import Predictions
 from waiting import wait_until
@@ -122,6 +125,19 @@ def test_settings_reach_every_fit():
         configuration(FIT, TINY, 0, ["training.max_epoch=1"])
 
 
+def test_a_backbone_that_a_model_does_not_read_makes_no_second_fit():
+    names = {row.name: row.fits for row in EXPERIMENTS["Table 10"].rows}
+    for model in ("LSMT", "Interleaved"):
+        assert names[f"LSTM + ViT, {model}"] == names[f"Transformer + ViT, {model}"]
+    assert names["LSTM + ViT, MMTM"] != names["Transformer + ViT, MMTM"]
+
+
+def test_the_tiny_fits_of_cm2_reach_the_end_of_its_warmup():
+    fit = next(own for own in EXPERIMENTS["Figure 5"].fits() if own.matched)
+    rows = 300  # of the least hospital that the scale is for
+    assert configuration(fit, TINY, 0).model.alignment.warmup <= rows
+
+
 def test_lists_name_places_that_exist():
     assert [own.place for own in chosen("3,2", "5")] == ["Table 2", "Table 3", "Figure 5"]
     assert len(chosen(None, None)) == len(PLACES)
@@ -192,6 +208,13 @@ def test_the_full_scale_asks_for_data(tmp_path: Path):
     assert "needs --data" in str(done.exception)
     done = CliRunner().invoke(app, ["reproduce", "--tables", "1", "--data", str(tmp_path)])
     assert "has no mimic-iii: sklar prepare mimic-iii" in str(done.exception)
+
+
+def test_the_page_breaks_cells_between_their_parts():
+    table = TextTable(("Model", "AUROC"), [[Cell("CM²"), Cell("0.8; paper 0.7, +0.1")]], "A note.")
+    page = sections_page("Paper", "Simulated", [Section("Table 2: x", table, {}, ("see `sklar tune`",))])
+    assert "<td>0.8<small>paper 0.7, +0.1</small></td>" in page.replace("\n", "")
+    assert "<code>sklar tune</code>" in page
 
 
 @pytest.mark.slow

@@ -26,6 +26,10 @@ BACKBONES: dict[str, tuple[SeriesKind, ImageKind]] = {
 """The four blocks of Table 10."""
 
 
+OWN_SERIES = tuple(ADDITIONAL.values())
+"""They read the values of a series themselves: its backbone has no say, and two blocks share a fit."""
+
+
 def fit_of(
     model: str, cohort: CohortName, task: TaskName, matched: bool, modalities: tuple[str, ...] | None = None
 ) -> Fit:
@@ -87,7 +91,8 @@ def _backbones() -> tuple[Row, ...]:
         for name, key in (*BASELINES.items(), *ADDITIONAL.items(), ("CM²", "cm2")):
             base = [fit_of(key, "mimic-iv", task, True) for task in TASKS]
             own: ImageKind = "resnet50" if key == "drfuse" and image == "resnet34" else image
-            fits = tuple(replace(fit, series=series, image=own) for fit in base)
+            read: SeriesKind = "lstm" if key in OWN_SERIES else series
+            fits = tuple(replace(fit, series=read, image=own) for fit in base)
             rows.append(Row(f"{block}, {name}", fits))
     return tuple(rows)
 

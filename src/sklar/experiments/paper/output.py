@@ -31,7 +31,7 @@ def write_all(
     """
     out.mkdir(parents=True, exist_ok=True)
     for experiment, shown in rendered:
-        stem = experiment.place.lower().replace(" ", "-")
+        stem = _stem(experiment)
         notes = (*shown.notes, *caveats(experiment.place))
         if shown.table is not None:
             write(out / f"{stem}.md", markdown(experiment, shown, banner).encode())
@@ -42,7 +42,7 @@ def write_all(
             write(out / f"{stem}.csv", _csv(records))
         for name, figure in shown.figures.items():
             standalone = figure.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
-            write(out / f"{stem}-{name.lower()}.svg", standalone.encode())
+            write(out / _drawing(experiment, name), standalone.encode())
     write(out / "fits.csv", _csv([_fit(one) for one in done]))
     page = out / "index.html"
     sections = [
@@ -57,9 +57,17 @@ def markdown(experiment: Experiment, shown: Rendered, banner: str) -> str:
     """A table with its title, its data and what must be known about it."""
     table = "" if shown.table is None else FORMATS["markdown"](shown.table)
     notes = [f"- {note}" for note in (*shown.notes, *caveats(experiment.place))]
-    pictures = [f"- drawn: {name}" for name in shown.figures]
+    pictures = [f"- picture: {_drawing(experiment, name)}" for name in shown.figures]
     title = f"## {experiment.place}: {experiment.title}"
     return "\n".join([title, "", f"**{banner}**", "", table, *pictures, *notes, ""])
+
+
+def _stem(experiment: Experiment) -> str:
+    return experiment.place.lower().replace(" ", "-")
+
+
+def _drawing(experiment: Experiment, name: str) -> str:
+    return f"{_stem(experiment)}-{name.lower()}.svg"
 
 
 def _fit(done: Done) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class PValues(Experiment):
                 paper = published()[self.place, row.name, column].value
                 known = not isinstance(pair, str)
                 paired, test = (None, None) if isinstance(pair, str) else pair
-                shown = f"{paired:.3g}; t-test {test:.3g}" if known else "none"
+                shown = f"{paired:.3f}; t-test {test:.3g}" if known else "none"
                 texts.append(Cell(f"{shown}; paper {paper:.3g}"))
                 records.append(
                     {
