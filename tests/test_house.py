@@ -50,14 +50,13 @@ def test_the_paper_map_has_every_table_figure_and_equation() -> None:
     assert wanted | {"Algorithm 1", "Eq. 1", "Eq. 2", "ELBO", "Theorem 3.1"} <= places
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))
-def test_files_stay_under_four_hundred_lines(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
+def test_files_stay_under_four_hundred_lines() -> None:
+    assert not [str(path) for path in SOURCES if len(path.read_text().splitlines()) > 400]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT / "src")))
-def test_nothing_in_the_library_mentions_the_places_it_was_made_in(path: Path) -> None:
-    assert not re.search(r"/work/|/tmp/|\bTODO\b|\bFIXME\b", path.read_text())
+def test_nothing_in_the_library_mentions_the_places_it_was_made_in() -> None:
+    places = re.compile(r"/work/|/tmp/|\bTODO\b|\bFIXME\b")
+    assert not [str(path) for path in SOURCES if places.search(path.read_text())]
 
 
 def test_public_names_are_sorted_and_exist() -> None:
@@ -73,8 +72,10 @@ def test_public_names_are_sorted_and_exist() -> None:
     [
         ("sklar", {"torch", "numpy", "pyarrow", "transformers"}),
         ("sklar.cli", {"torch", "numpy", "pyarrow", "transformers", "sklearn", "matplotlib"}),
-        ("sklar.copulas", {"pyarrow", "pydantic", "pytorch_lightning", "sklearn", "transformers"}),
-        ("sklar.marginals", {"pyarrow", "pydantic", "pytorch_lightning", "sklearn", "transformers"}),
+        (
+            "sklar.copulas, sklar.marginals",
+            {"pyarrow", "pydantic", "pytorch_lightning", "sklearn", "transformers"},
+        ),
         ("sklar.report", {"pytorch_lightning", "transformers"}),
         ("sklar.evaluation", {"torch", "pyarrow", "pydantic", "sklearn", "transformers", "matplotlib"}),
     ],
