@@ -143,7 +143,9 @@ def test_every_model_trains_end_to_end(model: str, data: PreparedData, tmp_path:
 
 def test_ctrl_c_ends_with_a_way_to_go_on(data: PreparedData, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-c", "from sklar.cli import main; main()", "train", "medfuse"]
+    # a shell starts what runs in its background deaf to Ctrl-C, and that is inherited
+    hearing = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{hearing}; from sklar.cli import main; main()", "train", "medfuse"]
     command += ["--data", str(data.path), "--out", str(out), "--set", "training.max_epochs=500"]
     command += ["--set", "training.patience=500"]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
