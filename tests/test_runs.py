@@ -149,9 +149,12 @@ def test_ctrl_c_ends_with_a_way_to_go_on(data: PreparedData, tmp_path: Path) -> 
     command += ["--data", str(data.path), "--out", str(out), "--set", "training.max_epochs=500"]
     command += ["--set", "training.patience=500"]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
-    wait_until((out / "last.ckpt").exists, "an epoch is kept", process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=PATIENCE)
+    try:
+        wait_until((out / "last.ckpt").exists, "an epoch is kept", process)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()  # where it did not end
     assert process.returncode == 130
     assert b"--resume" in errors
     assert b"Traceback" not in errors
