@@ -168,7 +168,7 @@ class CopulaAlignment(nn.Module):
         uniforms = self.pit(latents)
         terms = {}
         if self.term != "none":
-            share = self._share(present) * self.weight
+            share = self._share(latents) * self.weight
             terms[self.term] = share * TERMS[self.term](self, latents, uniforms)
         terms["margins"] = self._margins(latents, uniforms)
         if self.decorrelation:
@@ -176,7 +176,7 @@ class CopulaAlignment(nn.Module):
         if self.training:
             cast(Estimator, self.estimator).update(latents.log_u.detach(), latents.log_sf.detach(), present)
             self._remember(latents)
-            self._tell_of_no_pairs(present)
+            self._tell_of_no_pairs(latents)
             if isinstance(self.pit, Official):
                 self.copula.assign(self.pit.copula())  # theta, for whoever reports the dependence
         return terms
@@ -231,8 +231,8 @@ class CopulaAlignment(nn.Module):
             own = (part.movedim(-1, 0) for part in (log_u, log_sf))  # modalities first, as they lie in memory
             if len(rows) < len(out) or len(columns) < len(self.modalities):
                 own = (part[list(columns)][:, rows] for part in own)
-            values = margin.log_density(*(part.movedim(0, -1) for part in own))
-            out = out.index_copy(0, rows, values.mean(1))
+            means = margin.log_density(*(part.movedim(0, -1) for part in own)).mean(1)
+            out = means if len(rows) == len(out) else out.index_copy(0, rows, means)
         return out
 
     def margin(self, name: str, present: Bool[Tensor, "b m"] | None = None) -> GaussianMixture:
@@ -323,9 +323,9 @@ class CopulaAlignment(nn.Module):
             nll = nll - ((uniforms.log_prob * rows).sum(1) / count).sum()
         return -nll if self.objective_sign == "as_printed" else nll
 
-    def _share(self, present: Tensor) -> Tensor | float:
+    def _share(self, latents: Latents) -> Tensor | float:
         """Of the rows, those that the term is about: what turns its mean over these into one over all."""
-        return 1.0 if self.average == "paired" else (present.sum(1) >= 2).float().mean()
+        return 1.0 if self.average == "paired" else latents.paired.float().mean()
 
     @torch.no_grad()
     def _remember(self, latents: Latents) -> None:
@@ -361,12 +361,13 @@ class CopulaAlignment(nn.Module):
     def _module(self, name: str) -> MixtureMarginal:
         return cast(MixtureMarginal, self.margins[name])
 
-    def _tell_of_no_pairs(self, present: Tensor) -> None:
-        if self._told_of_no_pairs or len(present) < 2 or bool((present.sum(1) >= 2).any()):
+    def _tell_of_no_pairs(self, latents: Latents) -> None:
+        paired = latents.paired
+        if self._told_of_no_pairs or len(paired) < 2 or bool(paired.any()):
             return
         self._told_of_no_pairs = True
         warnings.warn(
-            f"a batch of {len(present)} rows has none with two modalities: such batches align nothing, "
+            f"a batch of {len(paired)} rows has none with two modalities: such batches align nothing, "
             "and their predictions go on. If all are like this, the modalities come from different subjects",
             stacklevel=3,
         )

@@ -53,9 +53,13 @@ class ScoreMoments(nn.Module):
         scores = ndtri_log(log_u.movedim(-1, 0), log_sf.movedim(-1, 0)) * there.unsqueeze(-1)
         both = there @ there.T
         cells = (both if own else both * log_u.shape[1]).clamp(min=1)
-        rows, squares = ("dmn", scores.square()) if own else ("mn", scores.square().sum(-1, keepdim=True))
-        product = torch.einsum(f"mbd,nbd->{rows}", scores, scores) / cells
-        square = torch.einsum(f"mbd,nb->{rows}", squares, there) / cells
+        if own:
+            product = torch.einsum("mbd,nbd->dmn", scores, scores) / cells
+            square = torch.einsum("mbd,nb->dmn", scores.square(), there) / cells
+        else:
+            flat = scores.flatten(1)
+            product = flat @ flat.T / cells
+            square = scores.square().sum(-1) @ there.T / cells
         step = self.momentum * (both > 0)
         self.product.add_(step * (product - self.product))
         self.square.add_(step * (square - self.square))

@@ -33,8 +33,7 @@ def copula(joint: "CopulaAlignment", latents: Latents, uniforms: Uniforms) -> Fl
     if isinstance(joint.pit, Official):
         return joint.pit.loss(latents)
     log_density = joint.log_density_of(uniforms, latents.present)
-    paired = latents.present.sum(1) >= 2
-    mean = log_density.sum() / paired.sum().clamp(min=1)
+    mean = log_density.sum() / latents.paired.sum().clamp(min=1)
     return -mean * (joint.pit.coordinates if joint.scale == "sum" else 1)
 
 

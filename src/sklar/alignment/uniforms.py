@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -29,6 +30,11 @@ class Latents:
     log_u: Float[Tensor, "b d m"]
     log_sf: Float[Tensor, "b d m"]
     log_prob: Float[Tensor, "m b"]
+
+    @cached_property
+    def paired(self) -> Bool[Tensor, " b"]:
+        """Which rows have at least two modalities."""
+        return self.present.sum(1) >= 2
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,9 @@ def parts(
 
 def _densities(z: Tensor, loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """Scores t and log N + log sqrt(2 pi), both (m, k, n, d)."""
-    t = (z.unsqueeze(1) - loc.unsqueeze(2)) / scale.unsqueeze(2)
-    return t, torch.addcmul(-scale.log().unsqueeze(2), t, t, value=-0.5)
+    per_scale = scale.reciprocal().unsqueeze(2)
+    t = (z.unsqueeze(1) - loc.unsqueeze(2)) * per_scale
+    return t, torch.addcmul(per_scale.log(), t, t, value=-0.5)
 
 
 def _sum_before(values: Tensor) -> Tensor:
@@ -105,6 +106,14 @@ def _shares(log_weights: Tensor, density: Tensor) -> Tensor:
     return terms.div_(terms.sum(1, keepdim=True))
 
 
+def _posterior(joint: Tensor) -> tuple[Tensor, Tensor]:
+    """Shares (m, k, n) of the components in their sum, and its log (m, n), in half the steps of logsumexp."""
+    top = joint.amax(1, keepdim=True)
+    share = (joint - top).exp_()
+    whole = share.sum(1, keepdim=True)
+    return share.div_(whole), (top + whole.log()).squeeze(1)
+
+
 @final
 class _Rosenblatt(torch.autograd.Function):
     """In probabilities, a third of the cost of their logs; the caller falls back where they underflow."""
@@ -116,64 +125,63 @@ class _Rosenblatt(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         t, density = _densities(z, loc, scale)
         joint = log_weights + density.sum(-1)
-        log_prob = joint.logsumexp(1)
+        share, log_prob = _posterior(joint)
         w = torch.ones_like(t) if t.shape[1] == 1 else _shares(log_weights, density)
-        # arithmetic with signs and masks: a choice between tensors costs twelve times a product
-        sign = t.sign()
-        tail = 0.5 * torch.erfc(t.abs() * _ROOT_HALF)
-        signed, step = sign * tail, 0.5 * sign
-        below, above = 0.5 + step - signed, 0.5 - step + signed
+        scaled = t * _ROOT_HALF
+        above, below = torch.erfc(scaled).mul_(0.5), torch.erfc(scaled.neg_()).mul_(0.5)
         u, sf = (w * below).sum(1), (w * above).sum(1)
         small = torch.minimum(u, sf)
         shallow = bool(small.amin() > 1e8 * torch.finfo(u.dtype).tiny) if u.numel() else True
         ctx.separate = separate
-        ctx.save_for_backward(z, log_weights, loc, scale, t, w, below, above, u, sf, joint, log_prob)
+        ctx.save_for_backward(z, log_weights, loc, scale, t, w, below, above, u, sf, share)
+        # between tensors of numbers: a choice by a mask costs twelve times a product
         left = torch.lt(u, sf, out=torch.empty_like(u))
-        right, log_small, log_large = 1.0 - left, small.log(), torch.log1p(-small)
-        log_u = torch.addcmul(left * log_small, right, log_large)
-        log_sf = torch.addcmul(left * log_large, right, log_small)
+        log_small, log_large = small.log(), torch.log1p(-small)
+        log_u, log_sf = torch.lerp(log_large, log_small, left), torch.lerp(log_small, log_large, left)
         return log_u, log_sf, log_prob - z.shape[-1] * _LOG_SQRT_2PI, shallow
 
     @staticmethod
     def backward(
         ctx: Any, by_u: Tensor | None, by_sf: Tensor | None, by_prob: Tensor | None, _: None
     ) -> tuple[Tensor | None, ...]:
-        z, log_weights, loc, scale, t, w, below, above, u, sf, joint, log_prob = ctx.saved_tensors
+        z, log_weights, loc, scale, t, w, below, above, u, sf, share = ctx.saved_tensors
         grads = (by_u, by_sf, by_prob)
         if torch.is_grad_enabled():  # someone differentiates the derivative
             return *_differentiable(ctx, (z, log_weights, loc, scale), grads), None
         for_z, for_mixtures = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:4])
+        per_scale = scale.reciprocal()
         total_z: list[Tensor] = []
         total_mixtures: list[tuple[Tensor, Tensor, Tensor]] = []
         if by_u is not None or by_sf is not None:
-            by_u = torch.zeros_like(u) if by_u is None else by_u / u
-            by_sf = torch.zeros_like(u) if by_sf is None else by_sf / sf
+            by_u = torch.zeros_like(u) if by_u is None else by_u
+            by_sf = torch.zeros_like(u) if by_sf is None else by_sf
+            per_u, per_sf = (by_u / u).unsqueeze(1), (by_sf / sf).unsqueeze(1)
             normal = torch.addcmul(t.new_full((), -_LOG_SQRT_2PI), t, t, value=-0.5).exp_()
-            by_t = w * normal * (by_u - by_sf).unsqueeze(1)
+            by_t = normal.mul_(w).mul_(per_u - per_sf)
             by_weight = None
             if t.shape[1] > 1:
-                pull = (by_u * u + by_sf * sf).unsqueeze(1)
-                by_weight = w * (by_u.unsqueeze(1) * below + by_sf.unsqueeze(1) * above - pull)
+                pull = torch.addcmul(-(by_u + by_sf).unsqueeze(1), per_u, below)
+                by_weight = torch.addcmul(pull, per_sf, above).mul_(w)
                 after = _sum_before(by_weight.flip(-1)).flip(-1)
-                by_t = by_t - t * after
-            by_t = by_t / scale.unsqueeze(2)
+                by_t = by_t.addcmul_(t, after, value=-1.0)
+            by_t = by_t.mul_(per_scale.unsqueeze(2))
             if for_z:
                 total_z.append(by_t.sum(1))
             if for_mixtures and not ctx.separate:
-                weight = torch.zeros_like(joint) if by_weight is None else by_weight.sum(-1)
+                weight = torch.zeros_like(share) if by_weight is None else by_weight.sum(-1)
                 by_scale = -(by_t * t).sum(2)
                 if by_weight is not None:
-                    by_scale = by_scale - after.sum(2) / scale
+                    by_scale = by_scale - after.sum(2) * per_scale
                 total_mixtures.append((weight, -by_t.sum(2), by_scale))
         if by_prob is not None and (for_mixtures or not ctx.separate):
-            share = (joint - log_prob.unsqueeze(1)).exp() * by_prob.unsqueeze(1)  # (m, k, n)
+            share = share * by_prob.unsqueeze(1)  # (m, k, n)
             if for_z and not ctx.separate:
-                total_z.append(-(share.unsqueeze(-1) * t / scale.unsqueeze(2)).sum(1))
+                total_z.append(-(share.unsqueeze(-1) * t * per_scale.unsqueeze(2)).sum(1))
             if for_mixtures:
                 first = (share.unsqueeze(2) @ t).squeeze(2)
                 second = (share.unsqueeze(2) @ (t * t)).squeeze(2)
                 count = share.sum(2, keepdim=True)
-                total_mixtures.append((share, first / scale, (second - count) / scale))
+                total_mixtures.append((share, first * per_scale, (second - count) * per_scale))
         by_z = sum(total_z[1:], total_z[0]) if total_z else None
         if not total_mixtures:
             return by_z, None, None, None, None
