@@ -46,6 +46,13 @@ COMBINATIONS = [
 ]
 """Every set of modalities with every backbone that it uses."""
 
+PAIRED = [
+    (names, series, image)
+    for names, series, image in COMBINATIONS
+    if "cxr" not in names or (series, image) in zip(SERIES, IMAGES, strict=True)
+]
+"""Those of them in which every backbone stands once."""
+
 PERCEIVER = {"latents": 3, "width": 4, "depth": 2, "cross_width": 4, "heads": 2, "head_width": 2}
 
 MODELS_TINY: dict[str, dict[str, Any]] = {

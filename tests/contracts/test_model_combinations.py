@@ -9,13 +9,20 @@ from safetensors.torch import load_file, save_file
 
 from sklar.encoders import Backbone
 from sklar.models import MODELS, FusionModel
-from stays import COMBINATIONS, MODELS_TINY, SETS, longer, noisy, patterns, stays, tiny_model
+from stays import COMBINATIONS, MODELS_TINY, PAIRED, SETS, longer, noisy, patterns, stays, tiny_model
 
 every = pytest.mark.parametrize(
     ("model", "names", "series", "image"),
     [(model, *combination) for model in MODELS for combination in COMBINATIONS],
     ids=lambda value: value,
 )
+
+each_backbone = pytest.mark.parametrize(
+    ("model", "names", "series", "image"),
+    [(model, *combination) for model in MODELS for combination in PAIRED],
+    ids=lambda value: value,
+)
+"""Enough where what is asked of one backbone does not depend on the other."""
 
 
 def read_by(model: str, names: str) -> tuple[str, ...]:
@@ -83,7 +90,7 @@ def test_padding_and_other_rows_change_nothing(model: str, names: str, series: s
 
 
 @pytest.mark.filterwarnings("ignore:a batch of . rows has none with two modalities")  # CM² says so
-@every
+@each_backbone
 def test_batches_of_one_and_of_one_pattern_are_finite(
     model: str, names: str, series: str, image: str
 ) -> None:
@@ -131,7 +138,7 @@ def doubled(batch: Any) -> Any:
     return type(batch)(inputs, batch.present, batch.target)
 
 
-@every
+@each_backbone
 def test_shapes_with_many_labels_and_weights_on_disk(
     model: str, names: str, series: str, image: str, tmp_path: Path
 ) -> None:
