@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import rankdata
 
-from sklar.copulas import FAMILIES, Gaussian, Gumbel, pseudo_observations
+from sklar.copulas import FAMILIES, Clayton, Gaussian, Gumbel, pseudo_observations
 
 LEARNABLE = [name for name, family in FAMILIES.items() if family.tau_range[1] > 0]
 
@@ -40,6 +40,26 @@ def test_maximum_likelihood_is_a_maximum(family: str):
     value = kind.from_raw(raw, 3, None).log_density(u.log(), torch.log1p(-u)).mean()
     (slope,) = torch.autograd.grad(value, raw)
     assert float(slope.abs().max()) < 1e-6
+
+
+def test_a_likelihood_whose_support_moves_is_climbed_inside_it():
+    # tau alone would take Clayton to a theta under which most of these rows are impossible
+    generator = torch.Generator().manual_seed(4)
+    x, noise = torch.randn(2, 200, dtype=torch.float64, generator=generator)
+    u = pseudo_observations(torch.stack([x, 1.5 * noise - x], -1))
+    assert mean_log_density(Clayton.fit(u, "itau"), u) == -torch.inf
+    grid = Clayton(torch.linspace(-0.49, 0.0, 50, dtype=torch.float64).unsqueeze(-1))
+    best = grid.log_density(u.log(), torch.log1p(-u)).mean(-1).max()
+    assert float(best) <= mean_log_density(Clayton.fit(u), u) < float(best) + 1e-3
+
+
+@pytest.mark.parametrize("family", ["gumbel", "clayton", "frank", "joe", "bb1", "gaussian", "student_t"])
+def test_a_likelihood_without_maximum_is_refused(family: str):
+    x = torch.randn(30, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    u = pseudo_observations(torch.stack([x, x.exp()], -1))
+    with pytest.raises(ValueError, match="carry one variable"):
+        FAMILIES[family].fit(u)
+    assert float(FAMILIES[family].fit(u, "itau").kendall_tau()) > 0.95
 
 
 def test_each_element_of_a_batch_is_fitted_on_its_own():

@@ -40,8 +40,10 @@ def gathered(like: Tensor, values: Sequence[Parameter]) -> Tensor:
 
 
 def reciprocal(x: Parameter) -> Parameter:
-    """1/x."""
-    return torch.reciprocal(x) if isinstance(x, Tensor) else 1.0 / x
+    """1/x for x >= 0, infinite at zero."""
+    if isinstance(x, Tensor):
+        return torch.reciprocal(x)
+    return 1.0 / x if x else math.inf
 
 
 def exp(x: Parameter) -> Parameter:
@@ -57,8 +59,10 @@ def expm1(x: Parameter) -> Parameter:
 
 
 def log(x: Parameter) -> Parameter:
-    """Log x for x > 0."""
-    return torch.log(x) if isinstance(x, Tensor) else math.log(x)
+    """Log x for x >= 0."""
+    if isinstance(x, Tensor):
+        return torch.log(x)
+    return math.log(x) if x else -math.inf
 
 
 def log1p(x: Parameter) -> Parameter:

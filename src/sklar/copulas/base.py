@@ -239,7 +239,8 @@ class Copula(Distribution, ABC):
                 (:meth:`estimate`; families of several parameters add what tau leaves open).
 
         Raises:
-            ValueError: Unknown method, fewer than two rows, or u on or outside the boundary.
+            ValueError: Unknown method, fewer than two rows, u on or outside the boundary, or a likelihood
+                without a maximum, as of two modalities that order the rows alike.
         """
         from sklar.copulas.fitting import fit_copula
 

@@ -1,5 +1,6 @@
 """Fit a family to rows of uniforms."""
 
+from itertools import combinations
 from typing import TypeVar
 
 import torch
@@ -12,6 +13,9 @@ Family = TypeVar("Family", bound=Copula)
 
 METHODS = ("mle", "itau")
 _ITERATIONS = 200
+_HALVINGS = 60
+_WALL = 1e6  # nats per row, more than any sample has
+_PERFECT = 1.0 - 1e-6  # Kendall's tau that no sample with two rows in another order comes near
 _GRADIENT = 1e-9  # of the mean log likelihood; the parameters are then exact to half as many digits at least
 
 
@@ -31,14 +35,16 @@ def fit_copula(family: type[Family], u: Float[Tensor, "n *batch modality"], meth
         )
     wide = u.detach().double()
     log_u, log_sf = wide.log(), torch.log1p(-wide)
-    start = family.estimate(log_u, log_sf)
-    fitted = start if method == "itau" else _climb(start, log_u, log_sf)
+    fitted = family.estimate(log_u, log_sf)
+    if method == "mle":
+        fitted = _climb(fitted, log_u, log_sf)
+        _check_maximum(fitted, log_u, log_sf)
     return family.from_raw(fitted.to_raw(None).to(u.dtype), fitted.dim, None)
 
 
 def _climb(start: Family, log_u: Tensor, log_sf: Tensor) -> Family:
     """L-BFGS on the unconstrained parameters; elements of the batch share its line search only."""
-    raw = start.to_raw(None).detach().requires_grad_()
+    raw = _possible(start, log_u, log_sf).requires_grad_()
     if raw.numel() == 0:
         return start
     optimiser = torch.optim.LBFGS(
@@ -54,10 +60,40 @@ def _climb(start: Family, log_u: Tensor, log_sf: Tensor) -> Family:
         copula = start.from_raw(raw, start.dim, None)
         value = -copula.log_density(log_u, log_sf).mean(0).sum()
         value.backward()  # type: ignore[no-untyped-call]
-        return float(value.detach())
+        if bool(torch.isfinite(value)):
+            return float(value.detach())
+        raw.grad = torch.zeros_like(raw)  # the line search turns back from a wall, and is lost in infinity
+        return _WALL
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
     return start.from_raw(raw.detach(), start.dim, None)
+
+
+def _possible(start: Copula, log_u: Tensor, log_sf: Tensor) -> Tensor:
+    """Unconstrained parameters of the start, moved towards zero until no row lies outside the support.
+
+    Only a Clayton copula of negative theta has points without density, and its zero is independence.
+    """
+    raw = start.to_raw(None).detach()
+    for _ in range(_HALVINGS):
+        value = start.from_raw(raw, start.dim, None).log_density(log_u, log_sf).mean(0)
+        impossible = value == -torch.inf
+        if not bool(impossible.any()):
+            break
+        raw = torch.where(impossible.unsqueeze(-1), 0.5 * raw, raw)
+    return raw
+
+
+def _check_maximum(fitted: Copula, log_u: Tensor, log_sf: Tensor) -> None:
+    """Refuse what L-BFGS ends at where the likelihood has no maximum."""
+    pairs = [fitted.marginal(pair).kendall_tau() for pair in combinations(range(fitted.dim), 2)]
+    regular = torch.stack([tau.abs() < _PERFECT for tau in pairs]).all(0)
+    if not bool((regular & torch.isfinite(fitted.log_density(log_u, log_sf).mean(0))).all()):
+        raise ValueError(
+            f"{type(fitted).__name__} has no most likely member for these u: the likelihood grows without "
+            "bound. Two modalities that order the rows alike, or in reverse, carry one variable: leave one "
+            'of them out, or take method="itau", which stops at the nearest member that is not degenerate.'
+        )
 
 
 def pseudo_observations(x: Float[Tensor, "n *batch"]) -> Float[Tensor, "n *batch"]:
