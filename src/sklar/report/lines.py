@@ -21,12 +21,13 @@ def panels(content: Mapping[str, Mapping[str, Line]], over: str, name: str, text
         text: What the figure says, for readers who do not see it.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.2 * len(content), 2.6))
+        figure = Figure(figsize=(3.2 * len(content), 3.0))
         grid = figure.subplots(1, len(content), squeeze=False)[0]
         for axes, (title, lines) in zip(grid, content.items(), strict=True):
             # as many looks as there are colours
             for style, (label, line) in zip(looks(), lines.items(), strict=False):
                 axes.plot(list(line), list(line.values()), marker="o", label=label, **style)
             axes.set(title=title, xlabel=over, xticks=sorted({x for line in lines.values() for x in line}))
-        grid[-1].legend()
+        # below, where it hides no line
+        figure.legend(*grid[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
         return svg(figure, name, text)
