@@ -5,8 +5,9 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from sklar.evaluation import (
     auroc,
@@ -22,6 +23,7 @@ from sklar.evaluation import (
     stress_curve,
     withheld,
 )
+from sklar.report.shareable import coarse
 
 MODALITIES = ("a", "b", "c")
 SIGNAL = np.array([1.5, 0.8, 0.0])
@@ -256,11 +258,56 @@ def test_the_reason_gives_no_small_count_away():
     assert part.reason == "fewer than 20 events or non-events"
 
 
+@given(
+    cells=arrays(np.int64, st.tuples(st.integers(1, 5), st.integers(2, 3)), elements=st.integers(0, 90)),
+    smallest=st.sampled_from([5, 20]),
+)
+def test_no_few_events_can_be_told_from_totals_or_from_other_classes(cells, smallest):
+    """Of every class, what is withheld of a partition is none, or that of two subgroups and not few."""
+    assume(all(cells.sum(0) >= 2 * smallest))
+    level, kind = (own.repeat(cells.ravel()) for own in np.indices(cells.shape).reshape(2, -1))
+    tables = []
+    for k in range(cells.shape[1]):
+        y, p = (kind == k).astype(int), np.full(len(kind), 0.5)
+        parts = by_subgroup([], y, p, level, resamples=2, smallest=smallest, classes=kind)
+        tables.append({part.name: (part.rows, part.events) for part in parts})
+    names = [name for name in range(len(cells)) if cells[name].any()]
+    for k, found in enumerate(tables):
+        untold = [name for name in names if found[name][1] is None]
+        assert [name for name in names if tables[0][name][1] is None] == untold
+        assert all(not 0 < cells[name, k] < smallest for name in names if name not in untold)
+        left = cells[untold, k].sum()
+        assert not untold or untold == names or (len(untold) > 1 and not 0 < left < smallest)
+    rows = [name for name in names if tables[0][name][0] is None]
+    assert not rows or rows == names or (len(rows) > 1 and cells[rows].sum() >= smallest)
+
+
+@given(seed=st.integers(0, 50), rows=st.integers(2, 400), levels=st.sampled_from([3, 40, 1000]))
+def test_coarse_ranks_hold_enough_of_both_and_keep_the_order(seed, rows, levels):
+    rng = np.random.default_rng(seed)
+    p = rng.integers(0, levels, rows) / levels
+    y = (rng.random(rows) < 0.4).astype(np.int64)
+    rank = coarse(y, p, 20)
+    assert (np.diff(rank[np.argsort(p, kind="stable")]) >= 0).all()
+    for value in np.unique(p):
+        assert len(set(rank[p == value])) == 1
+    if len(np.unique(rank)) > 1:
+        _, code = np.unique(rank, return_inverse=True)
+        assert np.bincount(code, y).min() >= 20
+        assert np.bincount(code, 1 - y).min() >= 20
+
+
+def test_coarse_ranks_are_as_fine_as_may_be():
+    y, p = np.tile([0, 1], 100), np.linspace(0, 1, 200)
+    assert len(np.unique(coarse(y, p, 20))) == 5
+
+
 @pytest.mark.parametrize(
     ("counts", "hidden"),
     [
         ([50, 30, 4], [False, True, True]),
-        ([50, 3, 4], [False, True, True]),
+        ([50, 3, 4], [True, True, True]),  # else the total told that 7 rows are rare
+        ([90, 50, 18, 4], [False, False, True, True]),
         ([50, 30, 0], [False, False, False]),
         ([4], [True]),
         ([30, 20], [False, False]),

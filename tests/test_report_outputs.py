@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from typer.testing import CliRunner
 
 from outcomes import CLASSES, LABELS, SEVERAL, several, subjects
+from run_folders import write_runs
 from sklar import runs
 from sklar.cli import app
 from sklar.errors import DataError, UserError
@@ -21,6 +22,7 @@ from sklar.report import write, write_outputs
 from sklar.report.averages import averages, averages_dict, averages_table, outputs_table
 from sklar.report.cohort import align
 from sklar.report.outputs import events, of_output, read_runs
+from sklar.runs import read_predictions, write_predictions
 from sklar.training.config import resolve
 from sklar.types import TaskName
 
@@ -189,6 +191,33 @@ def test_a_page_to_share_names_no_row_and_no_small_count(
     assert "Examples</h2>" not in text
     ids = runs.Run.open(folders["multilabel"][0]).predictions("test").ids
     assert not any(f">{name}<" in text for name in ids)
+
+
+def test_a_class_that_would_tell_of_another_has_no_part_on_a_page_to_share(tmp_path: Path) -> None:
+    """One of three classes is rare: it and the next are withheld, and no curve of theirs is drawn."""
+    rng, rows = np.random.default_rng(0), 400
+    folder = write_runs(tmp_path, ("cm2",))[0]
+    base = read_predictions(folder / "predictions_test.parquet")
+    target = rng.permutation(np.repeat([0.0, 1.0, 2.0], [250, 140, 10]))
+    score = rng.dirichlet([2.0, 2.0, 2.0], rows)
+    few = {name: getattr(base, name)[:rows] for name in ("ids", "groups", "weight", "present")}
+    several = replace(
+        base, **few, target=target, probability=score, low=score, high=score, task="multiclass",
+        outputs=("home", "ward", "icu"),
+    )  # fmt: skip
+    write_predictions(folder / "predictions_test.parquet", several)
+    about = json.loads((folder / "data.json").read_text())
+    about["counts"] = {"subjects": 400}
+    (folder / "data.json").write_text(json.dumps(about))
+    out = tmp_path / "r.html"
+    write_outputs([folder], out, "cm2", resamples=20, share_safe=True)
+    text = out.read_text()
+    assert text.count("its numbers would tell those of another class") == 2
+    assert [place for place in range(3) if f'id="output-{place}-results"' in text] == [0]
+    assert "tells of fewer than 20 rows" in text
+    assert ">140<" not in text
+    found = answer("evaluate", folder, "--resamples", 20, "--share-safe")
+    assert list(found["details"]) == ["home"]
 
 
 def test_the_page_of_one_output_is_that_of_an_event(

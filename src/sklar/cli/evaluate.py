@@ -132,15 +132,17 @@ def _evaluate_outputs(ask: _Question, style: Format, as_json: bool, stress: dict
         ask.runs, ask.reference, resamples=ask.resamples, censoring=ask.censoring.value
     )
     least = report.SMALLEST if ask.share_safe else 0
+    hidden = report.withheld_outputs(found, least)
+    told = [name for name in found.judged if not hidden[name]]  # of the others, details would tell counts
     if as_json:
-        each = {name: ask.answer(name)[0] for name in found.judged}
+        each = {name: ask.answer(name)[0] for name in told}
         show_json(report.averages_dict(found, least) | {"details": each, "stress": stress})
         return
     _tables([report.averages_table(found, least), report.outputs_table(found, smallest=least)], style)
     if style is not Format.text:
         note("calibration, thresholds and subgroups are of one output: name it with --output")
         return
-    for name in found.judged:
+    for name in told:
         _, tables, results = ask.answer(name)
         show(f"\nOutput: {name}")
         show_results(results, as_json=False)

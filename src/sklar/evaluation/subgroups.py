@@ -59,6 +59,7 @@ def by_subgroup(
     *,
     smallest: int = 0,
     fewest: int = FEWEST,
+    classes: ArrayLike | None = None,
 ) -> tuple[Subgroup, ...]:
     """Metrics with intervals in every subgroup, the largest first.
 
@@ -71,9 +72,11 @@ def by_subgroup(
         resamples: Number of replicates.
         seed: Of the draws.
         weight: (N,) case weights; rows of weight 0 do not count.
-        smallest: Subgroups with fewer rows, and events or non-events fewer than that, are withheld. When a
-            single subgroup would be, the next smallest is too, since the total would give it away.
+        smallest: Subgroups with fewer rows, and events or non-events fewer than that, are withheld, and the
+            next smallest subgroups with them as long as totals would give them away.
         fewest: Events, and non-events, that estimates need.
+        classes: (N,) classes of which label 1 is one, when results on others are shown too: events are
+            withheld where those of any class are few, since the others would give them away.
     """
     labels = check_labels(y)
     rows = len(labels)
@@ -84,6 +87,10 @@ def by_subgroup(
     sampled = check_groups(groups, rows)
     sizes = np.bincount(code[weights > 0], minlength=len(names))
     hidden = withheld(sizes, smallest)
+    _, kind = np.unique(labels if classes is None else np.asarray(classes), return_inverse=True)
+    cells = np.zeros((len(names), kind.max() + 1), dtype=np.int64)
+    np.add.at(cells, (code[weights > 0], kind[weights > 0]), 1)
+    secret = _secret(cells, hidden, smallest)
 
     def judge(index: int) -> Subgroup:
         name = names[index].item()
@@ -91,7 +98,7 @@ def by_subgroup(
             return Subgroup(name, None, None, None, None, {}, f"fewer than {smallest} rows, or next to such")
         own = (weights > 0) & (code == index)
         part = labels[own], predicted[own], sampled[own], weights[own]
-        return _judge(name, metrics, *part, resamples, seed, smallest, fewest)
+        return _judge(name, metrics, *part, resamples, seed, bool(secret[index]), smallest, fewest)
 
     return tuple(judge(int(index)) for index in np.argsort(-sizes, kind="stable") if sizes[index])
 
@@ -109,6 +116,7 @@ def by_pattern(
     *,
     smallest: int = 0,
     fewest: int = FEWEST,
+    classes: ArrayLike | None = None,
 ) -> tuple[Subgroup, ...]:
     """As ``by_subgroup``, for rows that share a pattern of present modalities.
 
@@ -124,6 +132,7 @@ def by_pattern(
         weight: (N,) case weights.
         smallest: Of ``by_subgroup``.
         fewest: Of ``by_subgroup``.
+        classes: Of ``by_subgroup``.
     """
     there = check_present(present, len(check_labels(y)))
     if there.shape[1] != len(modalities):
@@ -131,7 +140,7 @@ def by_pattern(
     kinds, code = np.unique(there, axis=0, return_inverse=True)
     found = by_subgroup(
         metrics, y, probability, code.reshape(-1),  # numpy 2.0 alone returns a column
-        groups, resamples, seed, weight, smallest=smallest, fewest=fewest,
+        groups, resamples, seed, weight, smallest=smallest, fewest=fewest, classes=classes,
     )  # fmt: skip
     seen = [tuple(m for m, there in zip(modalities, kind, strict=True) if there) for kind in kinds]
     return tuple(replace(part, name=seen[part.name]) for part in found)
@@ -140,15 +149,27 @@ def by_pattern(
 def withheld(counts: ArrayLike, smallest: int) -> Labels:
     """(K,) which counts of a partition must not be shown.
 
-    Those from 1 to ``smallest`` - 1; and where that is one count only, also the smallest of the others, since
-    the total minus the rest would give it away.
+    Those from 1 to ``smallest`` - 1; and where there are any, the smallest of the others too, until they are
+    two or more and together ``smallest`` or more, since the total minus the rest gives away their sum.
     """
     found = np.asarray(counts)
-    hidden = (found > 0) & (found < smallest)
-    others = np.flatnonzero(~hidden & (found > 0))
-    if hidden.sum() == 1 and len(others):
-        hidden[others[found[others].argmin()]] = True
-    return np.asarray(hidden)
+    return _secret(found[:, None], np.zeros(len(found), dtype=bool), smallest)
+
+
+def _secret(cells: NDArray[np.int64], hidden: Labels, smallest: int) -> Labels:
+    """(K,) which of K subgroups must not tell their (K, C) counts, those that are ``hidden`` included.
+
+    Those with a count from 1 to ``smallest`` - 1; and the smallest of the others, until of each of the C
+    counts what is not told is none, or that of two subgroups or more and ``smallest`` or more.
+    """
+    secret = np.asarray(hidden | ((cells > 0) & (cells < smallest)).any(axis=1))
+    filled = cells.sum(axis=1) > 0
+    for other in np.argsort(cells.sum(axis=1), kind="stable"):
+        untold = cells[secret].sum(axis=0)
+        if not secret.any() or (secret.sum() > 1 and not ((untold > 0) & (untold < smallest)).any()):
+            break
+        secret[other] |= filled[other]
+    return secret
 
 
 def _judge(
@@ -160,11 +181,10 @@ def _judge(
     weights: Floats,
     resamples: int,
     seed: int,
+    secret: bool,
     smallest: int,
     fewest: int,
 ) -> Subgroup:
-    events = int(labels.sum())
-    small = any(0 < side < smallest for side in (events, len(labels) - events))
     reason = too_few(labels, sampled, weights, fewest)
     if not reason and len(np.unique(sampled)) < 2:
         reason = "one group only"
@@ -173,14 +193,14 @@ def _judge(
         for metric in map(metric_by_name, metrics)
         if not reason
     }
-    if small:
+    if secret:
         reason = f"fewer than {smallest} events or non-events" if reason else ""
     return Subgroup(
         name=name,
         rows=len(labels),
-        events=None if small else events,
+        events=None if secret else int(labels.sum()),
         predicted=float(np.average(predicted, weights=weights)),
-        observed=None if small else float(np.average(labels, weights=weights)),
+        observed=None if secret else float(np.average(labels, weights=weights)),
         estimates=estimates,
         reason=reason,
     )

@@ -13,6 +13,7 @@ from sklar.report.averages import (
     averages_dict,
     averages_table,
     outputs_table,
+    withheld_outputs,
 )
 from sklar.report.card import TRIPOD, Card
 from sklar.report.cohort import Censoring, Cohort, align
@@ -78,6 +79,7 @@ __all__ = [
     "subgroup_runs",
     "subgroup_table",
     "threshold_table",
+    "withheld_outputs",
     "withhold",
     "write",
     "write_card",

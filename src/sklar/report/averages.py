@@ -106,7 +106,7 @@ def averages(
 
 def averages_dict(found: Averages, smallest: int = 0) -> dict[str, Any]:
     """Plain types, ready for JSON; counts below ``smallest`` are null."""
-    content, hidden = contest_dict(found.contest, smallest), _hidden(found, smallest)
+    content, hidden = contest_dict(found.contest, smallest), withheld_outputs(found, smallest)
     content["test"] = {name: value for name, value in content["test"].items() if name != "events"}
     return content | {
         "outputs": list(found.outputs),
@@ -142,7 +142,7 @@ def averages_table(found: Averages, smallest: int = 0) -> TextTable:
 
 def outputs_table(found: Averages, metric: str = RANKED[0], smallest: int = 0) -> TextTable:
     """A metric of every model on each output; counts below ``smallest`` are withheld."""
-    models, hidden = found.contest.models, _hidden(found, smallest)
+    models, hidden = found.contest.models, withheld_outputs(found, smallest)
     rows = []
     for name in found.outputs:
         known, happened = found.events[name]
@@ -155,7 +155,7 @@ def outputs_table(found: Averages, metric: str = RANKED[0], smallest: int = 0) -
     return TextTable(["Output", "Known", "Events", *map(display, models)], rows, note)
 
 
-def _hidden(found: Averages, smallest: int) -> dict[str, bool]:
+def withheld_outputs(found: Averages, smallest: int) -> dict[str, bool]:
     """Per output whether events, or what is none, are too few to tell, or would tell of another class's."""
     parts = withheld([happened for _, happened in found.events.values()], smallest)
     return {

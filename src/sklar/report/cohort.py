@@ -31,6 +31,7 @@ class Cohort:
         probability: Per model (N,).
         low: (N,) lower end of the reference model's imputation interval.
         high: (N,) its upper end.
+        classes: (N,) class of each row, when the outcome is one class against the rest; else None.
     """
 
     ids: NDArray[np.str_]
@@ -42,6 +43,7 @@ class Cohort:
     probability: Mapping[str, NDArray[np.float64]]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    classes: NDArray[np.int64] | None = None
 
     @property
     def events(self) -> int:
@@ -83,7 +85,7 @@ def align(runs: Mapping[str, Run], reference: str) -> Cohort:
     base = runs[reference].test
     if base.outputs:
         raise UserError(f"these runs predict {', '.join(base.outputs)}; look at one of them at a time")
-    known = np.isfinite(base.target)
+    known, classes = np.isfinite(base.target), runs[reference].classes
     return Cohort(
         ids=base.ids[known],
         y=base.target[known].astype(np.int64),
@@ -94,6 +96,7 @@ def align(runs: Mapping[str, Run], reference: str) -> Cohort:
         probability={name: own.probability[known] for name, own in rows.items()},
         low=base.low[known],
         high=base.high[known],
+        classes=None if classes is None else classes[known].astype(np.int64),
     )
 
 

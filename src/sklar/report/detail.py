@@ -97,7 +97,7 @@ def details(
                 ),
                 patterns=by_pattern(
                     ("auroc",), cohort.y, p, cohort.present, cohort.modalities, cohort.groups, resamples,
-                    _SEED, weight, smallest=least,
+                    _SEED, weight, smallest=least, classes=cohort.classes,
                 ),
             )
         )  # fmt: skip
@@ -110,7 +110,8 @@ def shareable_thresholds(
     """The measures, NaN at thresholds that tell of too few rows.
 
     At a threshold that is shown, called and uncalled events and non-events, and those of each between it and
-    the next lower one that is shown, are none or ``smallest`` and more.
+    the next lower one that is shown, are none or ``smallest`` and more. Of few events or non-events in all,
+    treating all is withheld too.
     """
     order = np.argsort(table.threshold, kind="stable")
     hidden = np.zeros(len(order), dtype=bool)
@@ -124,6 +125,8 @@ def shareable_thresholds(
     measures = {
         name: np.where(hidden, np.nan, own) for name, own in vars(table).items() if name not in _PUBLIC
     }
+    if ((total > 0) & (total < smallest)).any():
+        measures["treat_all"] = np.full(len(order), np.nan)
     return replace(table, **measures)
 
 

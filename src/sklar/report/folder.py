@@ -35,6 +35,8 @@ class Run:
         env: Versions; empty when not recorded.
         weights: Origin of initial weights; empty when not recorded.
         latents: How validation latents fit the joint, as `sklar.runs` records it; empty when it does not.
+        classes: (N,) class of each test row, NaN where it is unknown, when ``test`` is of one class against
+            the rest; else None.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Run:
     env: Mapping[str, Any]
     weights: Mapping[str, Any]
     latents: Mapping[str, Any]
+    classes: NDArray[np.float64] | None = None
 
     @property
     def restricted(self) -> bool:

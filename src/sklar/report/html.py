@@ -14,7 +14,7 @@ from sklar.data.subgroups import By
 from sklar.errors import UserError
 from sklar.evaluation import METRICS, spread
 from sklar.report import writers
-from sklar.report.averages import Averages, averages_table, outputs_table
+from sklar.report.averages import Averages, averages_table, outputs_table, withheld_outputs
 from sklar.report.card import SPLITS, TRIPOD, USE, limits, ticked
 from sklar.report.cohort import Cohort
 from sklar.report.contest import contest_or_none, contest_table
@@ -112,15 +112,20 @@ def outputs_page(
     }  # of every judged output, which are one or more
     first, (*_, results) = next(iter(each.values())), next(iter(parts.values()))
     sheet = template("output.html", share_safe)
+    least = SMALLEST if share_safe else 0
+    hidden = withheld_outputs(found, least)
     shown = [
-        Part(name, f"output-{place}", apart(sheet.render(own.content), f"output-{place}-"))
+        Part(
+            name,
+            f"output-{place}",
+            None if hidden[name] else apart(sheet.render(own.content), f"output-{place}-"),
+        )
         for place, (name, own) in enumerate(each.items())
     ]
-    least = SMALLEST if share_safe else 0
     content = first.content | about(runs, results, first, share_safe)
     content |= {
         "outputs": shown,
-        "averages": averages_table(found),
+        "averages": averages_table(found, least),
         "by_output": outputs_table(found, smallest=least),
         "every": found.outputs,
         "classes": runs[results.reference].test.task == "multiclass",
@@ -132,11 +137,14 @@ def outputs_page(
 
 @dataclass(frozen=True)
 class Part:
-    """One of several outputs on a page: its name, the id of its place, and what is said of it."""
+    """One of several outputs on a page: its name, the id of its place, and what is said of it.
+
+    None is said of an output whose counts are withheld: its curves and tables would tell them.
+    """
 
     name: str
     slug: str
-    text: str
+    text: str | None
 
 
 @dataclass(frozen=True)
@@ -213,7 +221,8 @@ def judged(
         "examples": examples,
         "reasons": reasons(run, [example.name for example in examples]),
         "fewest": fewest,
-        "figure": drawn(run, cohort, results, own.patterns, shown) | {"subgroups": forests},
+        "figure": drawn(run, cohort, results, own.patterns, shown, SMALLEST if share_safe else 0)
+        | {"subgroups": forests},
         "metrics": METRICS,
         "patterns": pattern_table(own),
         "ranked": RANKED,

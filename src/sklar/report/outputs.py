@@ -57,7 +57,8 @@ def of_output(run: Run, output: str) -> Run:
         task="binary",
         outputs=(),
     )
-    return replace(run, test=one, data=_data_of(run.data, output))
+    classes = test.target if test.task == "multiclass" else None
+    return replace(run, test=one, data=_data_of(run.data, output), classes=classes)
 
 
 def events(predictions: Predictions) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sklar.evaluation import (
     METRICS,
@@ -17,18 +18,27 @@ from sklar.report import density, figures
 from sklar.report.averages import Averages
 from sklar.report.bands import CELLS, curve_bands
 from sklar.report.cohort import Cohort
+from sklar.report.detail import shareable_thresholds
 from sklar.report.figures import Line
 from sklar.report.folder import Run
+from sklar.report.shareable import coarse
 from sklar.report.tables import RANKED, Pattern, Results, display
 
 _CURVES = 4
 """Models in figures of curves; more lines cannot be told apart."""
+_TENTHS = 10
+"""Points of a reliability curve."""
 _CUTS = 99
 """Points of a decision curve."""
 
 
 def drawn(
-    run: Run, cohort: Cohort, results: Results, patterns: Sequence[Subgroup], shown: Sequence[Pattern]
+    run: Run,
+    cohort: Cohort,
+    results: Results,
+    patterns: Sequence[Subgroup],
+    shown: Sequence[Pattern],
+    smallest: int = 0,
 ) -> dict[str, Sequence[str]]:
     """Panels by section; a section without any has nothing to show.
 
@@ -38,13 +48,16 @@ def drawn(
         results: The numbers.
         patterns: The reference by what was observed.
         shown: The patterns whose numbers of rows may be shown.
+        smallest: Events, and other rows, of which the steps of curves must not tell fewer; with fewer in all,
+            no curve is drawn.
     """
+    told = min(cohort.events, len(cohort.y) - cohort.events) >= smallest
     return {
         "presence": [figures.presence(shown, cohort.modalities)] if cohort.modalities and shown else [],
         "results": _forests(results),
-        "ranking": _ranking(cohort, results),
-        "calibration": _calibration(cohort, results),
-        "utility": [_utility(cohort, results)],
+        "ranking": _ranking(cohort, results, smallest) if told else [],
+        "calibration": _calibration(cohort, results, smallest) if told else [],
+        "utility": [_utility(cohort, results, smallest)] if told else [],
         "patterns": _by_pattern(patterns),
         "training": figures.training_panels(run.history),
         "copula": figures.pair_contours(density.densities(run.metrics["copula"]))
@@ -92,9 +105,11 @@ def output_forests(found: Averages, reference: str) -> list[str]:
     ]
 
 
-def _ranking(cohort: Cohort, results: Results) -> list[str]:
+def _ranking(cohort: Cohort, results: Results, smallest: int) -> list[str]:
     weight = cohort.case_weight(results.censoring)
     y, models = cohort.y, {name: cohort.probability[name] for name in selected(results)}
+    if smallest:
+        models = {name: coarse(y, own, smallest) for name, own in models.items()}
     score = models[results.reference]
     roc_band, pr_band = curve_bands(y, score, cohort.groups, weight, results.resamples)
     prevalence = float(np.average(y, weights=weight))
@@ -106,7 +121,7 @@ def _ranking(cohort: Cohort, results: Results) -> list[str]:
     ]
 
 
-def _calibration(cohort: Cohort, results: Results) -> list[str]:
+def _calibration(cohort: Cohort, results: Results, smallest: int) -> list[str]:
     weight = cohort.case_weight(results.censoring)
     # intervals of more than one model could not be told apart
     replicates = {results.reference: min(results.resamples, max(2, CELLS // len(cohort.y)))}
@@ -115,24 +130,40 @@ def _calibration(cohort: Cohort, results: Results) -> list[str]:
             cohort.y,
             cohort.probability[name],
             weight,
+            _bins(cohort, name, weight, smallest),
             groups=cohort.groups,
             resamples=replicates.get(name, 0),
         )
         for name in selected(results)
     }
+    if smallest:  # the bars of a histogram are of single rows at its ends
+        return [figures.reliability(curves)]
     return [
         figures.reliability(curves),
         figures.predicted_risk(cohort.probability[results.reference], cohort.y),
     ]
 
 
-def _utility(cohort: Cohort, results: Results) -> str:
+def _bins(cohort: Cohort, model: str, weight: NDArray[np.float64] | None, smallest: int) -> int:
+    """Most bins, up to ten, in each of which there are ``smallest`` events, and others, or none."""
+    for bins in range(_TENTHS, 1, -1):
+        found = reliability_curve(cohort.y, cohort.probability[model], weight, bins)
+        events = found.rows * found.observed
+        cells = np.round(np.concatenate([events, found.rows - events]))
+        if not ((cells > 0) & (cells < smallest)).any():
+            return bins
+    return 1
+
+
+def _utility(cohort: Cohort, results: Results, smallest: int) -> str:
     """Up to the risk that one row in a hundred exceeds: beyond it, curves are of a handful of rows."""
     top = float(np.clip(np.quantile(cohort.probability[results.reference], 0.99), 0.1, 0.99))
     cuts = np.linspace(0, top, _CUTS + 1)[1:]
     weight = cohort.case_weight(results.censoring)
+    models = {name: cohort.probability[name] for name in selected(results)}
+    curves = {name: at_thresholds(cohort.y, p, cuts, weight) for name, p in models.items()}
     return figures.decision_curve(
-        {name: at_thresholds(cohort.y, cohort.probability[name], cuts, weight) for name in selected(results)}
+        {name: shareable_thresholds(own, cohort.y, models[name], smallest) for name, own in curves.items()}
     )
 
 

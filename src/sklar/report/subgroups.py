@@ -79,7 +79,7 @@ def divide(
             own.name: own
             for own in by_subgroup(
                 (JUDGED,), cohort.y, cohort.probability[model], part.level, cohort.groups, resamples, SEED,
-                cohort.case_weight(censoring), smallest=smallest,
+                cohort.case_weight(censoring), smallest=smallest, classes=cohort.classes,
             )
         }  # fmt: skip
         found.append(Divided(part.name, tuple(judged[name] for name in part.levels if name in judged)))

@@ -58,9 +58,10 @@ def decision_curve(curves: Mapping[str, Thresholds]) -> str:
         axes.axhline(0, color=FAINT, linewidth=1)
         axes.plot(first.threshold, first.treat_all, color=FAINT, linewidth=1, label="act on all")
         for (model, curve), look in zip(curves.items(), looks(), strict=False):
-            axes.plot(curve.threshold, curve.net_benefit, label=display(model), **look)
-        top = max(float(curve.net_benefit.max()) for curve in (first, *curves.values()))
-        top = max(top, float(first.treat_all.max()))
+            told = ~np.isnan(curve.net_benefit)  # of a page to share, not every threshold may be shown
+            axes.plot(curve.threshold[told], curve.net_benefit[told], label=display(model), **look)
+        ends = [first.treat_all, *(curve.net_benefit for curve in curves.values())]
+        top = float(np.nanmax(np.concatenate(ends)))
         axes.set(xlabel="Act from a predicted risk of", ylim=(-0.25 * top, 1.08 * top))
         axes.yaxis.set_major_formatter("{x:.2f}")
         axes.legend(loc="upper right")
