@@ -17,8 +17,11 @@ from sklar.data.outcome import labelled
 from sklar.data.store import PreparedData
 from sklar.errors import DataError, UserError
 from sklar.evaluation import Macro, auroc
-from sklar.explanation import explain_run
+from sklar.explanation import explain_run, read_explanation
 from sklar.models import MODELS
+from sklar.report import patients_table, read_run
+from sklar.report.outputs import of_output
+from sklar.report.why import reasons
 from sklar.stress import stress
 from sklar.training.config import resolve
 from sklar.training.reference import REFERENCES
@@ -226,14 +229,40 @@ def test_a_search_is_judged_by_the_mean_over_outputs(
     assert value == pytest.approx(run.metrics["validation"]["valid_auroc"])
 
 
-def test_the_explanation_of_an_output_is_not_the_one_that_reports_show(
-    folders: dict[TaskName, PreparedData], tmp_path: Path
+@pytest.mark.parametrize("task", [pytest.param("multilabel", marks=pytest.mark.slow), "multiclass"])
+def test_every_output_is_explained_where_its_part_of_the_page_looks(
+    task: TaskName, folders: dict[TaskName, PreparedData], tmp_path: Path
 ) -> None:
-    run = fit("late", folders["multiclass"], tmp_path / "run")
-    arguments = ["explain", str(run.path), "--data", str(folders["multiclass"].path), "--output", "icu"]
-    for out in ([], ["-o", str(run.path / "explanation.parquet")]):
-        with pytest.raises(UserError, match="give 'icu' an --out of its own"):
-            CliRunner().invoke(app, [*arguments, *out], catch_exceptions=False)
-    done = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "why.parquet"), "--rows", "2"])
-    assert done.exit_code == 0
-    assert (tmp_path / "why.parquet").is_file()
+    data = folders[task]
+    run = fit("late", data, tmp_path / "run")
+    arguments = ["explain", str(run.path), "--data", str(data.path)]
+    CliRunner().invoke(app, arguments, catch_exceptions=False)
+    for place, name in enumerate(OUTPUTS[task]):
+        own = of_output(read_run(run.path), name)
+        ids = read_explanation(run.path / f"explanation-{place}.parquet").ids
+        shown = reasons(own, [str(row) for row in ids])
+        assert [why.name for why in shown] == ids.tolist()
+        p = dict(zip(own.test.ids, own.test.probability, strict=True))
+        assert [why.probability for why in shown] == pytest.approx([p[row] for row in ids], abs=1e-5)
+    with pytest.raises(UserError, match=r"name the one for why\.parquet with --output"):
+        CliRunner().invoke(app, [*arguments, "-o", "why.parquet"], catch_exceptions=False)
+    one = [*arguments, "--output", OUTPUTS[task][2], "-o", str(tmp_path / "why.parquet"), "--rows", "2"]
+    assert CliRunner().invoke(app, one).exit_code == 0
+    assert len(read_explanation(tmp_path / "why.parquet").ids) == 2
+
+
+@pytest.mark.parametrize("task", SEVERAL)
+def test_a_table_for_the_terminal_has_a_column_for_every_output(
+    task: TaskName, folders: dict[TaskName, PreparedData], tmp_path: Path
+) -> None:
+    run = fit("logistic_regression", folders[task], tmp_path / "run")
+    stored = run.predictions("test")
+    shown = patients_table(stored)
+    assert [str(own.header) for own in shown.columns] == [
+        "patient", *stored.modalities, *(f"p({name})" for name in OUTPUTS[task]), "outcome"
+    ]  # fmt: skip
+    row = stored.ids.tolist().index(next(iter(shown.columns[0].cells)))
+    for place, own in enumerate(shown.columns[-4:-1]):
+        assert next(iter(own.cells)).startswith(f"{stored.probability[row, place]:.3f}\n")
+    known = {*OUTPUTS[task], "unknown", "none"}
+    assert all(set(text.split(", ")) <= known for text in shown.columns[-1].cells)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sklar.cli.options import AsJson, OnLate
-from sklar.cli.output import note, progress_bar, show, show_json
+from sklar.cli.output import note, progress_bar, show, show_json, show_rich
 from sklar.errors import UserError
 
 
@@ -54,7 +54,7 @@ def predict(
         )
     started = time.monotonic()
     told = (
-        _folder(run, data, out, split, draws)
+        _folder(run, data, out, split, draws, quiet=as_json)
         if data is not None
         else _table(run, table, out, draws, on_empty, on_late, accept_undated)
     )
@@ -69,15 +69,21 @@ def predict(
         note(f"warning: {count:,} rows: {text}")
 
 
-def _folder(run: Path, data: Path, out: Path, split: str | None, draws: int | None) -> dict[str, Any]:
-    from sklar import runs
+def _folder(
+    run: Path, data: Path, out: Path, split: str | None, draws: int | None, quiet: bool
+) -> dict[str, Any]:
+    """Predict a folder; of open data a few rows are shown, unless it is to be quiet."""
+    from sklar import report, runs
     from sklar.data.store import PreparedData
 
     opened = runs.Run.open(run)
-    predictions = opened.predict(PreparedData.open(data), split, draws)
+    folder = PreparedData.open(data)
+    predictions = opened.predict(folder, split, draws)
     known = opened.calibration
     sets = None if known is None else known.conformal.sets(predictions.probability)
     runs.write_predictions(out, predictions, sets)
+    if not (quiet or folder.manifest.restricted):
+        show_rich(report.patients_table(predictions))
     imputed = int((~predictions.present.all(1)).sum())
     return {"out": str(out), "rows": len(predictions.ids), "with_imputation": imputed}
 

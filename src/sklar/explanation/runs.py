@@ -20,8 +20,18 @@ from sklar.runs import Run
 from sklar.training.files import whole
 
 EXPLANATION = "explanation.parquet"
-"""Where a run folder keeps the explanation that its report shows."""
+"""Where a run folder keeps the explanation that its report shows, of a run that predicts one event."""
 _ABOUT = b"sklar"
+
+
+def kept_at(run: Run, output: str | None = None) -> Path:
+    """Where a run folder keeps the explanation of its event, or of one of several outputs, for its report.
+
+    Raises:
+        UserError: The output is not one, or is not named.
+    """
+    place = _place(run, output)
+    return run.path / (EXPLANATION if output is None else f"explanation-{place}.parquet")
 
 
 def explain_run(
@@ -56,7 +66,9 @@ def explain_run(
     else:
         rows = own.rows(split)
         risk = run.predict(data, split).probability.reshape(len(rows), -1)[:, place_of]
-        rows = rows[spread(risk, count, own.present[rows].any(1) & labelled(own.target[rows]))]
+        target = own.target[rows]
+        known = labelled(target[:, place_of] if target.ndim > 1 else target)
+        rows = rows[spread(risk, count, own.present[rows].any(1) & known)]
     counts = run.data["counts"]["train"]
     counts = counts["outputs"][output] if output is not None else counts
     return explain(

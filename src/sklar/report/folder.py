@@ -35,6 +35,7 @@ class Run:
         env: Versions; empty when not recorded.
         weights: Origin of initial weights; empty when not recorded.
         latents: How validation latents fit the joint, as `sklar.runs` records it; empty when it does not.
+        place: Position of the output among several, when ``test`` is of one of them; else None.
         classes: (N,) class of each test row, NaN where it is unknown, when ``test`` is of one class against
             the rest; else None.
     """
@@ -50,6 +51,7 @@ class Run:
     env: Mapping[str, Any]
     weights: Mapping[str, Any]
     latents: Mapping[str, Any]
+    place: int | None = None
     classes: NDArray[np.float64] | None = None
 
     @property

@@ -58,7 +58,7 @@ def of_output(run: Run, output: str) -> Run:
         outputs=(),
     )
     classes = test.target if test.task == "multiclass" else None
-    return replace(run, test=one, data=_data_of(run.data, output), classes=classes)
+    return replace(run, test=one, data=_data_of(run.data, output), place=k, classes=classes)
 
 
 def events(predictions: Predictions) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from sklar.report.folder import Run
 if TYPE_CHECKING:
     from sklar.explanation import Explanation
 
-FILE = "explanation.parquet"
+FILE, OF_OUTPUT = "explanation.parquet", "explanation-{}.parquet"
 _VARIABLES = 10
 """Of a heat map: the most influential ones."""
 _COLUMNS = 8
@@ -66,7 +66,7 @@ def reasons(run: Run, names: Sequence[str]) -> tuple[Why, ...]:
         run: The run folder.
         names: Ids of rows that may be shown.
     """
-    path = run.folder / FILE
+    path = run.folder / (FILE if run.place is None else OF_OUTPUT.format(run.place))
     if not path.is_file():
         return ()
     from sklar.explanation import read_explanation  # loads models' libraries, which the page rarely needs

@@ -77,20 +77,47 @@ def rich_table(table: TextTable) -> Table:
 
 
 def patients_table(predictions: Predictions, count: int = 6) -> Table:
-    """The first row of each of at most ``count`` patterns of presence, for a terminal."""
+    """The first row of each of at most ``count`` patterns of presence, for a terminal.
+
+    Of several outputs each has a column, and the last one says which happened.
+    """
     _, first = np.unique(predictions.present, axis=0, return_index=True)
-    table = Table(title="A few test patients (imputation interval: spread over draws of what is missing)")
-    for name in ("patient", *predictions.modalities, "p(event)", "imputation interval", "event"):
+    rows, outputs = sorted(first)[:count], predictions.outputs
+    table = Table(title="A few patients (imputation interval: spread over draws of what is missing)")
+    for name in ("patient", *predictions.modalities):
         table.add_column(name)
-    for row in sorted(first)[:count]:
+    if not outputs:
+        table.add_column("p(event)")
+        table.add_column("imputation interval")
+    for name in outputs:
+        table.add_column(escape(f"p({name})"))
+    table.add_column("outcome" if outputs else "event")
+    for row in rows:
         table.add_row(
-            str(predictions.ids[row]),
+            escape(str(predictions.ids[row])),
             *("x" if there else "-" for there in predictions.present[row]),
-            f"{predictions.probability[row]:.3f}",
-            f"{predictions.low[row]:.3f} to {predictions.high[row]:.3f}",
-            {0.0: "no", 1.0: "yes"}.get(float(predictions.target[row]), "unknown"),
+            *_risks(predictions, row),
+            escape(_happened(predictions, row)),
         )
     return table
+
+
+def _risks(predictions: Predictions, row: int) -> list[str]:
+    """The probability and its interval; of several outputs one text each, with the interval below."""
+    values = (np.atleast_1d(own[row]) for own in (predictions.probability, predictions.low, predictions.high))
+    texts = [(f"{p:.3f}", f"{low:.3f} to {high:.3f}") for p, low, high in zip(*values, strict=True)]
+    return ["\n".join(own) for own in texts] if predictions.outputs else list(texts[0])
+
+
+def _happened(predictions: Predictions, row: int) -> str:
+    target, outputs = np.atleast_1d(predictions.target[row]), predictions.outputs
+    if np.isnan(target).all():
+        return "unknown"
+    if predictions.task == "multiclass":
+        return outputs[int(target[0])]
+    if not outputs:
+        return "yes" if target[0] else "no"
+    return ", ".join(name for name, own in zip(outputs, target, strict=True) if own == 1) or "none"
 
 
 def estimate(value: Estimate) -> str:
