@@ -4,12 +4,15 @@ import base64
 import http.client
 import io
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -330,3 +333,19 @@ def test_moments_that_say_nothing_are_refused(clock_port: int, name: str) -> Non
     assert status == 422
     assert told["detail"][0]["where"].startswith(where)
     discreet(told)
+
+
+@pytest.mark.slow
+def test_a_program_learns_from_one_line_where_the_server_listens(run: runs.Run) -> None:
+    command = [sys.executable, "-c", "from sklar.cli import main; main()", "serve", str(run.path)]
+    server = subprocess.Popen([*command, "--port", "0", "--json"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        told = json.loads(server.stdout.readline())
+        assert (told["model"], told["label"]) == ("cm2", run.data["label"])
+        assert ask(urlsplit(told["url"]).port or 0, "/health")[0] == 200
+    finally:
+        server.terminate()
+        server.wait(30)
+        assert server.stdout is not None
+        server.stdout.close()

@@ -1,5 +1,6 @@
 """New patients from one Parquet file: the folder's answers, what is said of each row, constant memory."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -146,6 +147,37 @@ def test_what_fails_half_way_leaves_the_old_file(run: runs.Run, tmp_path: Path) 
         runs.predict_table(run, table, tmp_path / "out.parquet", rows=10)
     assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
     assert (tmp_path / "out.parquet").read_text() == "old"
+
+
+def test_a_name_of_any_earlier_piece_is_refused(run: runs.Run, tmp_path: Path) -> None:
+    table = table_of(*(patient(id=f"p{i % 27}", age=50.0) for i in range(28)))
+    with pytest.raises(DataError, match=r"rows 20 to 27 .*id 'p0' was there in an earlier row \(1 such rows"):
+        runs.predict_table(run, table, tmp_path / "out.parquet", rows=10, draws=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_records_may_stand_in_a_table_of_their_own(run: runs.Run, data: PreparedData, tmp_path: Path) -> None:
+    table = wide(data).slice(0, 30)
+    rows = table.to_pylist()
+    records = [
+        {"id": row["id"], "time": own["time"], "variable": name, "value": own[name]}
+        for row in rows for own in row["labs"] or () for name in ("x", "y")
+    ]  # fmt: skip
+    with (tmp_path / "labs.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ["id", "time", "variable", "value"])
+        writer.writeheader()
+        writer.writerows(records)
+    pq.write_table(table.drop_columns(["labs"]), tmp_path / "new.parquet")
+    command = ["predict", str(run.path), str(tmp_path / "new.parquet"), "-o", str(tmp_path / "out.parquet")]
+    done = CliRunner().invoke(app, [*command, "--long", f"labs={tmp_path / 'labs.csv'}", "--json"])
+    assert done.exit_code == 0, done.output
+    runs.predict_table(run, table, tmp_path / "nested.parquet")
+    one, other = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("out", "nested"))
+    np.testing.assert_allclose(one["probability"], other["probability"], atol=1e-6)
+    strangers = pa.table({"id": ["x"], "time": [-1.0], "variable": ["x"], "value": [1.0]})
+    with pytest.raises(DataError, match="long table 'labs': none of its id is in the table"):
+        runs.predict_table(run, tmp_path / "new.parquet", tmp_path / "no.parquet", long={"labs": strangers})
+    assert not (tmp_path / "no.parquet").exists()
 
 
 def test_an_empty_table_has_nothing_to_predict(run: runs.Run, tmp_path: Path) -> None:

@@ -1,32 +1,25 @@
 """`sklar predict`."""
 
-import enum
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sklar.cli.options import AsJson, OnLate
+from sklar.cli.options import AsJson, Long, OnEmpty, OnLate, OnUndated, Undated, beside
 from sklar.cli.output import note, progress_bar, show, show_json, show_rich
 from sklar.errors import UserError
-
-
-class OnEmpty(enum.StrEnum):
-    """What a row with nothing observed gets."""
-
-    refuse = "refuse"
-    prior = "prior"
-    null = "null"
 
 
 def predict(
     run: Annotated[Path, typer.Argument(help="A finished run.")],
     table: Annotated[
-        Path | None, typer.Argument(help="A Parquet file of new patients, one row each; or give --data.")
+        Path | None,
+        typer.Argument(help="A Parquet or CSV file of new patients, one row each; or give --data."),
     ] = None,
     data: Annotated[Path | None, typer.Option("--data", help="A prepared folder.")] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The Parquet file to write.")] = None,
+    long: Long = None,
     split: Annotated[
         str | None, typer.Option(help="Of a folder: train, valid or test; all rows by default.")
     ] = None,
@@ -34,15 +27,13 @@ def predict(
     on_empty: Annotated[
         OnEmpty,
         typer.Option(
-            help="A row of a table with nothing observed: refuse, prior (the share of events) or null."
+            help="A row of a table with nothing observed: error, prior (the share of events) or null."
         ),
-    ] = OnEmpty.refuse,
+    ] = OnEmpty.error,
     on_late: Annotated[
         OnLate, typer.Option(help="Records of a table after the moment of prediction: error or drop.")
     ] = OnLate.error,
-    accept_undated: Annotated[
-        bool, typer.Option("--accept-undated", help="Take a table's pictures and texts that have no time.")
-    ] = False,
+    on_undated: OnUndated = Undated.error,
     as_json: AsJson = False,
 ) -> None:
     """Predict new patients, or the rows of a prepared folder: probability, interval, what was observed."""
@@ -56,7 +47,7 @@ def predict(
     told = (
         _folder(run, data, out, split, draws, quiet=as_json)
         if data is not None
-        else _table(run, table, out, draws, on_empty, on_late, accept_undated)
+        else _table(run, table, out, long, draws, on_empty, on_late, on_undated)
     )
     told |= {"seconds": round(time.monotonic() - started, 2)}
     if as_json:
@@ -92,10 +83,11 @@ def _table(
     run: Path,
     table: Path | None,
     out: Path,
+    long: list[str] | None,
     draws: int | None,
     on_empty: OnEmpty,
     on_late: OnLate,
-    accept_undated: bool,
+    on_undated: Undated,
 ) -> dict[str, Any]:
     from sklar import runs
 
@@ -104,10 +96,11 @@ def _table(
             runs.Run.open(run),
             table,
             out,
+            long=beside(long),
             draws=draws,
             on_empty=on_empty.value,
             on_late=on_late.value,
-            on_undated="accept" if accept_undated else "error",
+            on_undated=on_undated.value,
             progress=progress,
         )
     return {

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sklar.cli.options import AsJson, OnLate
+from sklar.cli.options import AsJson, Long, OnLate, OnUndated, Undated, beside
 from sklar.cli.output import progress_bar, show, show_json, show_prepared
-from sklar.errors import UserError
 
 app = typer.Typer(help="Write a prepared data folder.", no_args_is_help=True)
 
@@ -27,13 +26,6 @@ def prepare_nafld(
     show_prepared(data, out, as_json)
 
 
-class Undated(enum.StrEnum):
-    """What becomes of pictures and texts that nothing dates."""
-
-    error = "error"
-    accept = "accept"
-
-
 class MissingFile(enum.StrEnum):
     """What a path without a file is."""
 
@@ -43,13 +35,10 @@ class MissingFile(enum.StrEnum):
 
 @app.command("table")
 def prepare_table(
-    data: Annotated[Path, typer.Argument(help="A Parquet file with one row per subject.")],
+    data: Annotated[Path, typer.Argument(help="A Parquet or CSV file with one row per subject.")],
     schema: Annotated[Path, typer.Option(help="A YAML file that says what its columns are.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    long: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=FILE", help="A modality's own table of records, Parquet."),
-    ] = None,
+    long: Long = None,
     split: Annotated[
         str | None, typer.Option(help="Column that says train, valid or test; by default groups are drawn.")
     ] = None,
@@ -61,9 +50,7 @@ def prepare_table(
     on_late: Annotated[
         OnLate, typer.Option(help="Records after the moment of prediction: an error, or dropped and counted.")
     ] = OnLate.error,
-    on_undated: Annotated[
-        Undated, typer.Option(help="Pictures and texts without a time, under a time zero.")
-    ] = Undated.error,
+    on_undated: OnUndated = Undated.error,
     on_missing_file: Annotated[
         MissingFile, typer.Option(help="Paths without a file: an error, or a missing modality.")
     ] = MissingFile.error,
@@ -76,15 +63,9 @@ def prepare_table(
     from sklar.data.schema_file import read_schema
     from sklar.data.wide import write_wide
 
-    beside = {}
-    for own in long or ():
-        modality, separator, file = own.partition("=")
-        if not separator:
-            raise UserError(f"--long takes NAME=FILE, such as vitals=vitals.parquet; got {own!r}")
-        beside[modality] = Path(file)
     with progress_bar() as progress:
         done = write_wide(
-            out, read_schema(schema), data, long=beside, on_late=on_late.value,
+            out, read_schema(schema), data, long=beside(long), on_late=on_late.value,
             on_undated=on_undated.value, on_missing_file=on_missing_file.value, split=split, seed=seed,
             weight=weight, name=name or data.stem, restricted=restricted, progress=progress,
         )  # fmt: skip

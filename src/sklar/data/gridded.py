@@ -43,6 +43,20 @@ def grid_records(spec: GriddedSeries, cells: Cells) -> pa.Table:
     )
 
 
+def with_texts(records: pa.Table, where: str) -> pa.Table:
+    """A long table (id, time, variable, value) with what came as texts under ``text``, as `grid_records`.
+
+    Raises:
+        DataError: It has no values.
+    """
+    spelt = _spelt(column(records, "value", where), where)
+    return (
+        records.drop_columns(["value"])
+        .append_column("value", spelt["value"])
+        .append_column("text", spelt["text"])
+    )
+
+
 def read_grid(
     spec: GriddedSeries, table: pa.Table, where: str, id_column: str, ids: pa.Array, clock: Clock
 ) -> Content:
@@ -97,7 +111,7 @@ def _long(spec: GriddedSeries, cells: Cells, records: pa.Table) -> pa.Table:
     if {"variable", "value"} <= set(records.column_names):
         value = column(records, "value", cells.where)
         return cells.table(
-            cells.rows, time=time, variable=records["variable"].combine_chunks(), **_spelt(cells, value)
+            cells.rows, time=time, variable=records["variable"].combine_chunks(), **_spelt(value, cells.where)
         )
     names = [name for name in records.column_names if name != "time"]
     if strange := [name for name in names if name not in spec.variables]:
@@ -111,16 +125,16 @@ def _long(spec: GriddedSeries, cells: Cells, records: pa.Table) -> pa.Table:
         place = np.flatnonzero(own.is_valid().to_numpy(zero_copy_only=False))
         own, when = own.take(pa.array(place)), time.take(pa.array(place))
         variable = pa.array([name] * len(place), pa.string())
-        parts.append(cells.table(cells.rows[place], time=when, variable=variable, **_spelt(cells, own)))
+        parts.append(cells.table(cells.rows[place], time=when, variable=variable, **_spelt(own, cells.where)))
     if not parts:
         raise DataError(f"{cells.where}: records have time alone; they need variable and value, or variables")
     return pa.concat_tables(parts, promote_options="permissive")
 
 
-def _spelt(cells: Cells, given: pa.Array) -> dict[str, pa.Array]:
+def _spelt(given: pa.Array, where: str) -> dict[str, pa.Array]:
     """Numbers under ``value``, texts under ``text``."""
     given = plain(given)
     if is_text(given.type):
         return {"value": pa.nulls(len(given), pa.float64()), "text": given.cast(pa.string())}
-    numbers = pa.array(as_numbers(given, cells.where, "value"), from_pandas=True)
+    numbers = pa.array(as_numbers(given, where, "value"), from_pandas=True)
     return {"value": numbers, "text": pa.nulls(len(given), pa.string())}

@@ -3,16 +3,16 @@
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from sklar.data.cohort import Cohort, read_cohort
+from sklar.data.files import file_batches, read_file
 from sklar.data.frame import write
-from sklar.data.gridded import grid_records
+from sklar.data.gridded import grid_records, with_texts
 from sklar.data.modalities import GriddedSeries, Image, Text, TimeSeries
 from sklar.data.nested import Cells, OnMissingFile, documents, pictures, plain, series_records
 from sklar.data.records import OnLate
@@ -136,8 +136,8 @@ def separate(
 
     Args:
         schema: Names, units, and in which columns the modalities stand.
-        table: The path of a Parquet file; a pyarrow table or batch; a pandas or polars frame or anything else
-            that exports Arrow; a Hugging Face dataset; or a mapping of columns.
+        table: The path of a Parquet or CSV file; a pyarrow table or batch; a pandas or polars frame or
+            anything else that exports Arrow; a Hugging Face dataset; or a mapping of columns.
         labelled: Whether the group must be there; without it each row is its own.
         long: Per series, text or image that is not in ``table``: its records, see `read_cohort`.
         on_undated: "accept" takes pictures and texts that nothing dates although the schema has a time zero,
@@ -149,7 +149,7 @@ def separate(
         UserError: The table cannot be read as one, or schema and arguments contradict each other.
         DataError: A column is missing or holds something that its modality cannot be.
     """
-    people = read_table(table)
+    people = read_table(table, schema=schema)
     if not people.num_rows:
         raise DataError(f"{WHERE}: no rows")
     beside = _beside(schema, long or {})
@@ -162,6 +162,10 @@ def separate(
         if isinstance(item, GriddedSeries):
             taken.add(name)
             where = f"series {name!r}"
+            if name in beside:
+                nested[name] = with_texts(beside[name], where)
+                continue
+            _refuse_absent(people, name, name, where)
             values = plain(column(people, name, where))
             cells = Cells(values, np.arange(len(ids)), None, ids, schema.id, where, paths, on_missing_file)
             nested[name] = grid_records(item, cells.filled())
@@ -171,6 +175,7 @@ def separate(
                 nested[name] = beside[name]
             else:
                 own = [item.column or name, *([item.time] if item.time else [])]
+                _refuse_absent(people, name, own[0], where)
                 _refuse_roles(schema, name, own)
                 taken |= set(own)
                 values, times = plain(column(people, own[0], where)), _times(schema, people, item, where)
@@ -190,28 +195,32 @@ def separate(
     )
 
 
-def read_table(table: Any, where: str = WHERE) -> pa.Table:
-    """The Arrow table of whatever `separate` takes; errors call it ``where``.
+def read_table(table: Any, where: str = WHERE, schema: Schema | None = None) -> pa.Table:
+    """The Arrow table of whatever `separate` takes.
+
+    Args:
+        table: It, or the path of its file.
+        where: How errors call it.
+        schema: What the columns of a CSV file are, see `sklar.data.files.read_file`.
 
     Raises:
         UserError: It is no such thing, or there is no such file.
-        DataError: The file is not Parquet.
+        DataError: The file is neither Parquet nor CSV.
     """
     if not isinstance(table, str | os.PathLike):
         return as_table(table, where)
-    return _parquet(table).read()
+    return read_file(table, schema)
 
 
-def table_batches(table: Any, rows: int) -> Iterator[pa.Table]:
-    """Pieces of at most ``rows`` rows; of a Parquet file or an Arrow stream one is held at a time.
+def table_batches(table: Any, rows: int, schema: Schema | None = None) -> Iterator[pa.Table]:
+    """Pieces of at most ``rows`` rows; of a file or an Arrow stream one is held at a time.
 
     Raises:
         UserError: It is no table, or there is no such file.
-        DataError: The file is not Parquet.
+        DataError: The file is neither Parquet nor CSV.
     """
     if isinstance(table, str | os.PathLike):
-        for batch in _parquet(table).iter_batches(rows):
-            yield pa.Table.from_batches([batch])
+        yield from file_batches(table, rows, schema)
     elif isinstance(table, pa.RecordBatchReader):
         for batch in table:
             yield from table_batches(pa.Table.from_batches([batch]), rows)
@@ -221,23 +230,26 @@ def table_batches(table: Any, rows: int) -> Iterator[pa.Table]:
             yield whole.slice(start, rows)
 
 
-def _parquet(path: str | os.PathLike[str]) -> pq.ParquetFile:
-    if not Path(path).is_file():
-        raise UserError(f"{path}: there is no such file. Give the path of a Parquet file, or a table")
-    try:
-        return pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is not a Parquet file ({error})") from None
+def records_of(records: pa.Table, table: pa.Table, id_column: str, where: str) -> pa.Table:
+    """Of a long table the records of the subjects of ``table``.
+
+    Raises:
+        DataError: One of the two has no names.
+    """
+    ids = as_names(column(table, id_column, WHERE), WHERE, id_column)
+    return records.filter(
+        pc.is_in(as_names(column(records, id_column, where), where, id_column), value_set=ids)
+    )
 
 
 def _beside(schema: Schema, long: Mapping[str, Any]) -> dict[str, pa.Table]:
-    nested = [name for name in schema.modalities if name not in schema.tables | schema.grids]
+    nested = [name for name in schema.modalities if name not in schema.tables]
     if extra := [name for name in long if name not in nested]:
         raise UserError(
             f"long: {extra[0]!r} is not a series, text or image of the schema "
             f"({listed(nested) or 'it has none'})"
         )
-    return {name: read_table(frame, f"long table {name!r}") for name, frame in long.items()}
+    return {name: read_table(frame, f"long table {name!r}", schema) for name, frame in long.items()}
 
 
 def _kind(item: TimeSeries | Image | Text) -> str:
@@ -258,6 +270,15 @@ def _records(item: TimeSeries | Image | Text, cells: Cells) -> pa.Table:
     if isinstance(item, TimeSeries):
         return series_records(item, cells)
     return documents(item, cells) if isinstance(item, Text) else pictures(item, cells)
+
+
+def _refuse_absent(people: pa.Table, name: str, own: str, where: str) -> None:
+    if own not in people.column_names:
+        raise DataError(
+            f"{where}: no column {own!r} (found {', '.join(people.column_names)}). Name its column in the "
+            f"schema (column=); give its own table of records (long=, --long {name}=FILE); or, where nobody "
+            "has any, a column of nulls"
+        )
 
 
 def _refuse_roles(schema: Schema, name: str, columns: list[str]) -> None:
@@ -295,6 +316,7 @@ __all__ = [
     "Tables",
     "read_table",
     "read_wide",
+    "records_of",
     "separate",
     "table_batches",
     "write_wide",

@@ -336,7 +336,7 @@ class MultimodalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if schema is not None:
             for name in ("n_features_in_", "feature_names_in_"):
                 self.__dict__.pop(name, None)
-            return read_table(x, "X"), schema
+            return read_table(x, "X", schema), schema
         refuse_guessing(x)
         values = validate_data(self, x, dtype=np.float64, ensure_all_finite="allow-nan")
         if y is None:
@@ -356,9 +356,9 @@ class MultimodalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if not (isinstance(valid, tuple) and len(valid) == 2):
             if y is not None:
                 raise UserError("valid must be (X, y), as y was given for the training rows")
-            return labelled(read_table(valid, "valid"), None, outcome, schema, self.on_unlabelled)
+            return labelled(read_table(valid, "valid", schema), None, outcome, schema, self.on_unlabelled)
         own, target = valid
-        table = self._array_table(own, first) if self._is_array() else read_table(own, "valid")
+        table = self._array_table(own, first) if self._is_array() else read_table(own, "valid", schema)
         return labelled(table, target, outcome, schema, self.on_unlabelled)
 
     def _is_array(self) -> bool:
@@ -388,7 +388,7 @@ class MultimodalClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self, x: Any, long: Mapping[str, Any] | None, y: Any = None, labelled: bool = False
     ) -> Cohort:
         check_is_fitted(self)
-        table = self._array_table(x) if self._is_array() else read_table(x, "X")
+        table = self._array_table(x) if self._is_array() else read_table(x, "X", self.schema_)
         if y is not None:
             check_consistent_length(np.empty(table.num_rows), y)
             table = with_columns(table, self._outcome.columns(y, self.schema_))

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from sklar.data.schema import Schema
 from sklar.data.tables import as_names, as_strings, as_text, column
-from sklar.data.wide import read_table
+from sklar.data.wide import read_table, records_of
 from sklar.errors import DataError
 from sklar.estimator.outcome import Outcome
 from sklar.estimator.splits import choose
@@ -68,13 +68,11 @@ def held_out(table: pa.Table, schema: Schema, fraction: float, seed: int) -> NDA
 
 def of_these(long: Mapping[str, Any] | None, schema: Schema, table: pa.Table) -> dict[str, pa.Table]:
     """Records of the subjects of ``table`` only; other subjects are another call's business."""
-    ids = as_names(column(table, schema.id, "X"), "X", schema.id)
     out = {}
     for name, frame in (long or {}).items():
         where = f"long table {name!r}"
-        records = read_table(frame, where)
-        own = as_names(column(records, schema.id, where), where, schema.id)
-        out[name] = records.filter(pc.is_in(own, value_set=ids))
+        records = read_table(frame, where, schema)
+        out[name] = records_of(records, table, schema.id, where)
         if records.num_rows and not out[name].num_rows:
             raise DataError(f"{where}: none of its {schema.id} is in the table; both must write them alike")
     return out

@@ -15,19 +15,22 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sklar.data.cohort import read_cohort
+from sklar.data.files import count_rows
 from sklar.data.predictions import prediction_table
 from sklar.data.records import OnLate
-from sklar.data.wide import OnUndated, separate, table_batches
+from sklar.data.tables import first
+from sklar.data.wide import OnUndated, read_table, records_of, separate, table_batches
 from sklar.errors import DataError, TrainingError
 from sklar.runs.patients import answer, refuse_empty
 from sklar.runs.remarks import listed_column, remark
 from sklar.runs.run import Run
+from sklar.runs.seen import Seen
 
 ROWS = 512
 """Rows that are read, predicted and written together; each such piece is a row group of the file."""
 
-Empty = Literal["refuse", "prior", "null"]
-"""Of a row with nothing observed: an error, the share of events in training, or no probability."""
+Empty = Literal["error", "prior", "null"]
+"""Of a row with nothing observed: refused, the share of events in training, or no probability."""
 
 
 @dataclass
@@ -54,8 +57,9 @@ def predict_table(
     table: Any,
     out: Path,
     *,
+    long: Mapping[str, Any] | None = None,
     draws: int | None = None,
-    on_empty: Empty = "refuse",
+    on_empty: Empty = "error",
     on_late: OnLate = "error",
     on_undated: OnUndated = "error",
     rows: int = ROWS,
@@ -67,8 +71,9 @@ def predict_table(
 
     Args:
         run: A finished run of a model.
-        table: See `sklar.data.wide.separate`; of a Parquet file one piece is held at a time.
+        table: See `sklar.data.wide.separate`; of a file one piece is held at a time. Names must not repeat.
         out: The file.
+        long: Per modality that stands in a table of its own: that table, which is held as a whole.
         draws: Draws of the missing latents, by default those of the configuration.
         on_empty: What rows with nothing observed get.
         on_late: What is done with records after the moment of prediction, see `read_cohort`.
@@ -82,15 +87,22 @@ def predict_table(
             in which rows. Nothing is written then.
         TrainingError: The file cannot be written.
     """
-    told, total = Told(), _count(table)
+    told, total, seen = Told(), _count(table), Seen()
+    schema = run.row_schema
+    beside = {name: read_table(own, f"long table {name!r}", schema) for name, own in (long or {}).items()}
+    owned = dict.fromkeys(beside, False)
     with _whole(out) as write:
-        for piece in table_batches(table, rows):
+        for piece in table_batches(table, rows, schema):
             if not piece.num_rows:
                 continue
             try:
+                own = {n: records_of(records, piece, schema.id, n) for n, records in beside.items()}
+                owned |= {name: True for name, records in own.items() if records.num_rows}
                 found = predicted(
-                    run, piece, told, draws, on_empty=on_empty, on_late=on_late, on_undated=on_undated
-                )
+                    run, piece, told, draws,
+                    long=own, on_empty=on_empty, on_late=on_late, on_undated=on_undated,
+                )  # fmt: skip
+                _refuse_again(seen, found["id"].combine_chunks(), schema.id)
             except DataError as error:
                 last = told.rows + piece.num_rows - 1
                 raise DataError(f"rows {told.rows} to {last} (counted there from 0): {error}") from error
@@ -100,6 +112,11 @@ def predict_table(
                 progress(f"{told.rows:,} rows", told.rows / total if total else 0.0)
         if not told.rows:
             raise DataError("the table has no rows: nothing to predict")
+        if strange := [name for name in beside if not owned[name] and beside[name].num_rows]:
+            raise DataError(
+                f"long table {strange[0]!r}: none of its {schema.id} is in the table; both must write "
+                "them alike"
+            )
     return told
 
 
@@ -109,7 +126,8 @@ def predicted(
     told: Told,
     draws: int | None = None,
     *,
-    on_empty: Empty = "refuse",
+    long: Mapping[str, pa.Table] | None = None,
+    on_empty: Empty = "error",
     on_late: OnLate = "error",
     on_undated: OnUndated = "error",
     paths: bool = True,
@@ -124,19 +142,20 @@ def predicted(
         piece: One row per patient.
         told: Is told of these rows.
         draws: As in `predict_table`, like the rest.
+        long: Per modality that stands in a table of its own: the records of these rows.
         on_empty: What rows with nothing observed get.
         on_late: Of records after the moment of prediction.
         on_undated: Of pictures and texts without a time.
         paths: Whether files that the table names are read.
     """
     schema = run.row_schema
-    tables = separate(schema, piece, labelled=False, on_undated=on_undated, paths=paths)
+    tables = separate(schema, piece, labelled=False, long=long, on_undated=on_undated, paths=paths)
     cohort = read_cohort(
         schema, tables.subjects, tables.series, tables.texts, tables.images,
         labelled=False, on_late=on_late, readers=run.readers,
     )  # fmt: skip
     empty = np.asarray((cohort.rows < 0).all(axis=1))
-    if on_empty == "refuse":
+    if on_empty == "error":
         refuse_empty(cohort)
     found = answer(run, cohort, draws, on_empty="prior")
     known = run.calibration
@@ -175,13 +194,18 @@ def _patterns(present: NDArray[np.bool_], names: tuple[str, ...]) -> dict[str, i
     return dict(zip(said, counts.tolist(), strict=True))
 
 
+def _refuse_again(seen: Seen, names: pa.Array, id_column: str) -> None:
+    if (again := seen.again(names)).any():
+        raise DataError(
+            f"{id_column} {names[first(again)].as_py()!r} was there in an earlier row ({int(again.sum())} "
+            f"such rows here). Keep one row per {id_column}"
+        )
+
+
 def _count(table: Any) -> int:
     """Rows of a Parquet file or of a table; 0 where nobody knows before the end."""
-    if isinstance(table, str | Path) and Path(table).is_file():
-        try:
-            return int(pq.read_metadata(table).num_rows)
-        except pa.ArrowInvalid:
-            return 0  # whoever reads it says what is wrong
+    if isinstance(table, str | Path):
+        return count_rows(table)
     return len(table) if hasattr(table, "__len__") and not isinstance(table, str | Mapping) else 0
 
 

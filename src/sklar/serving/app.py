@@ -37,7 +37,7 @@ class Settings:
 
     Attributes:
         draws: Draws of the missing latents; None is the run's own number.
-        on_empty: What a row with nothing observed gets: "refuse" answers 422.
+        on_empty: What a row with nothing observed gets: "error" answers 422.
         on_undated: Whether pictures and texts without a time are taken, where the schema has a time zero.
         rows: Most rows of one request.
         bytes: Most bytes of a body.
@@ -46,7 +46,7 @@ class Settings:
     """
 
     draws: int | None = None
-    on_empty: Empty = "refuse"
+    on_empty: Empty = "error"
     on_undated: OnUndated = "error"
     rows: int = 1000
     bytes: int = 16 * 2**20
