@@ -197,6 +197,8 @@ def test_the_command_tells_patterns_and_warnings(run: runs.Run, tmp_path: Path) 
     assert told["warnings"] == {"nothing observed": 1}
     neither = CliRunner().invoke(app, ["predict", str(run.path), "-o", "x.parquet"])
     assert isinstance(neither.exception, UserError)
+    part = CliRunner().invoke(app, [*base, "--split", "test"])
+    assert isinstance(part.exception, UserError)
 
 
 def test_memory_does_not_grow_with_the_rows(run: runs.Run, tmp_path: Path) -> None:

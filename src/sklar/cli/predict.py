@@ -43,6 +43,8 @@ def predict(
         raise UserError(
             "predict either a table (sklar predict RUN new.parquet) or a prepared folder (--data)"
         )
+    if split is not None and data is None:
+        raise UserError(f"--split {split} is of a prepared folder; all rows of a table are predicted")
     started = time.monotonic()
     told = (
         _folder(run, data, out, split, draws, quiet=as_json)
