@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sklar.data.tables import positions
 from sklar.errors import DataError
 from sklar.types import Predictions, TaskName
 
@@ -91,8 +92,9 @@ def _target_columns(predictions: Predictions) -> dict[str, Any]:
 def _target(table: pa.Table, task: TaskName, outputs: tuple[str, ...]) -> NDArray[np.float64]:
     if task != "multiclass":
         return _gathered(table, "target", outputs)
-    codes = {name: float(code) for code, name in enumerate(outputs)}
-    return np.array([codes.get(name, np.nan) for name in table["target"].to_pylist()], dtype=np.float64)
+    names = table["target"].combine_chunks().cast(pa.string())
+    code = positions(names, pa.array(outputs, pa.string()))
+    return np.where(code < 0, np.nan, code.astype(np.float64))
 
 
 def _named(value: str, outputs: tuple[str, ...]) -> list[str]:

@@ -105,7 +105,8 @@ def read_series(
     }
     rows, compact = np.unique(owner[used], return_inverse=True)
     time = time[used]
-    step = np.clip(spec.steps - 1 - np.floor(-time / spec.step).astype(np.int64), 0, spec.steps - 1)
+    last = spec.steps - 1  # the quotient of a time just inside the grid may round to its left end
+    step = np.clip(last - np.floor(-time / spec.step).astype(np.int64), 0, last)
     cell = (compact * spec.steps + step) * len(spec.variables) + variable[used]
     shape = (len(rows), spec.steps, len(spec.variables))
     grid = _reduce(spec.statistic, cell, time, value[used], int(np.prod(shape)))

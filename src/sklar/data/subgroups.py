@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from sklar.data.store import CHARACTERISTICS, PreparedData
+from sklar.data.tables import positions
 from sklar.errors import DataError, UserError, nearest
 
 SUBGROUPS = "subgroups.parquet"
@@ -115,14 +116,11 @@ def read_subgroups(folder: Path, ids: NDArray[np.str_], by: By | None = None) ->
     try:
         table = pq.read_table(path)
         about = json.loads((table.schema.metadata or {})[_ABOUT])
-        place = {name: index for index, name in enumerate(table["id"].to_pylist())}
-        if lost := [name for name in ids.tolist() if name not in place]:
-            raise DataError(f"{path} lacks {len(lost)} of {len(ids)} test rows: train the model again")
-        rows = pa.array([place[name] for name in ids.tolist()], pa.int64())
-        found = [
+        row = positions(pa.array(ids.tolist(), pa.string()), table["id"].combine_chunks())
+        known = [
             _Column(
                 name,
-                table[name].take(rows).to_numpy(),
+                table[name].to_numpy(),
                 tuple(own["levels"]),
                 tuple(own.get("cuts", ())),  # older files keep the names of bands
             )
@@ -130,7 +128,9 @@ def read_subgroups(folder: Path, ids: NDArray[np.str_], by: By | None = None) ->
         ]
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}): train the model again") from error
-    return _divided(found, by, path)
+    if lost := int((row < 0).sum()):
+        raise DataError(f"{path} lacks {lost} of {len(ids)} test rows: train the model again")
+    return _divided([replace(own, values=own.values[row]) for own in known], by, path)
 
 
 def subgroups_of(data: PreparedData, ids: NDArray[np.str_], by: By | None = None) -> tuple[Partition, ...]:
