@@ -6,7 +6,8 @@ INSTALLED := $(VENV)/.installed
 DOCS := $(VENV)/.docs
 SLOW := $(VENV)/.slow
 LOWEST := $(VENV)-lowest
-TOUCHING := cli estimator examples frame marginals report schema tune
+TOUCHING := cli estimator examples files frame marginals report schema serving stream tune
+UV = $(LOWEST)/bin/uv pip install --quiet --compile-bytecode --python $(1)/bin/python
 
 .PHONY: demo test slow check bench docs minimal clean
 
@@ -49,9 +50,13 @@ bench: $(INSTALLED)  ## the NAFLD benchmark over five seeds, and the speed of re
 minimal:  ## the lowest versions that pyproject.toml allows, in an environment of their own, and tests that touch each
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[demo,mimic,serve,tune]"
-	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python -e ".[test]"
+	$(call UV,$(LOWEST)) --resolution lowest-direct -e ".[demo,mimic,serve,tune]"
+	$(call UV,$(LOWEST)) -e ".[test]"
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n 2 -o filterwarnings= $(foreach name,$(TOUCHING),tests/test_$(name).py)
+	$(PYTHON) -m venv --clear $(LOWEST)-export  # export asks for a newer torch than the rest
+	$(call UV,$(LOWEST)-export) --resolution lowest-direct -e ".[demo,export]"
+	$(call UV,$(LOWEST)-export) -e ".[test]"
+	OMP_NUM_THREADS=1 $(LOWEST)-export/bin/python -m pytest -n 2 -o filterwarnings= tests/test_export.py
 
 clean:
-	rm -rf $(VENV) $(LOWEST) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(LOWEST)-export build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
