@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -186,8 +186,12 @@ def test_own_classes_of_y_come_back(tmp_path):
     assert own.explain(unseen(3), output="mild").shapley.shape == (3, 3)
     with pytest.raises(UserError, match="output is None; name one of 'middle', 'mild', 'severe'"):
         own.explain(unseen(3))
-    found = own.evaluate(table.drop(columns="died"), y, resamples=50)
-    assert set(found.outputs) == {"middle", "mild", "severe"}
+    found = own.evaluate(table.drop(columns="died"), y, by=["sex"], resamples=50)
+    assert set(found.outputs) == set(found.output_subgroups) == {"middle", "mild", "severe"}
+    assert found.subgroups == {}
+    for name, parts in found.output_subgroups.items():
+        wanted = {sex: int((y[table["sex"] == sex] == name).sum()) for sex in ("f", "m")}
+        assert {part.name: part.events for part in parts["sex"] if part.name in wanted} == wanted
     recalibrated = own.calibrate(table.drop(columns="died"), y).predict_proba(unseen(10))
     np.testing.assert_allclose(recalibrated.sum(1), 1)
     empty = unseen(1).assign(vitals=None, note=None, age=None, sex=None)
@@ -257,8 +261,16 @@ def test_clone_pipeline_and_grid_search_work():
     assert Pipeline([("scale", StandardScaler()), ("model", own)]).fit(x, y).predict(x).shape == (60,)
     search = GridSearchCV(own, {"copula": ["gaussian", "frank"]}, cv=2).fit(x, y)
     assert search.best_params_["copula"] in ("gaussian", "frank")
-    table = wide_table(80)
-    assert cross_val_score(make(max_epochs=1), table, table["died"], cv=2).shape == (2,)
+
+
+@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
+def test_tables_go_through_pipelines_searches_and_folds_of_groups(library):
+    table = library(wide_table(60))
+    own = Pipeline([("model", make(max_epochs=1, fusion="late"))])
+    search = GridSearchCV(own, {"model__fusion": ["late"]}, cv=GroupKFold(2), scoring="roc_auc")
+    search.fit(table, table["died"], groups=np.asarray(table["patient"]))
+    assert search.predict_proba(table).shape == (60, 2)
+    assert cross_val_score(make(max_epochs=1), table, cv=2).shape == (2,)  # the label is a column
 
 
 def test_blocks_of_columns_are_modalities():

@@ -41,13 +41,16 @@ class Evaluation:
         metrics: Per metric its value and 95 % interval, by bootstrap over groups; of several outputs the
             mean over them.
         outputs: Per output the same, where there are several.
-        subgroups: Per column that was asked for, or "pattern", the parts of the rows.
+        subgroups: Per column that was asked for, or "pattern", the parts of the rows; empty where there are
+            several outputs.
+        output_subgroups: Per output the same, where there are several: each output against all others.
         predictions: Of every row.
     """
 
     metrics: Mapping[str, Estimate]
     outputs: Mapping[str, Mapping[str, Estimate]]
     subgroups: Mapping[str, tuple[Subgroup, ...]]
+    output_subgroups: Mapping[str, Mapping[str, tuple[Subgroup, ...]]]
     predictions: Predictions
     _run: RunHolder
 
@@ -92,8 +95,7 @@ def evaluate(
         seed: Of the replicates.
 
     Raises:
-        UserError: A metric or column is unknown, cuts cannot be made, or subgroups are asked for of several
-            outputs.
+        UserError: A metric or column is unknown, or cuts cannot be made.
         DataError: A column with cuts holds no numbers.
         EvaluationError: There are too few events.
     """
@@ -106,23 +108,21 @@ def evaluate(
     groups = predictions.groups[rows]
     if schema.task == "binary":
         found = {name: bootstrap(name, y[rows], p[rows], groups, resamples, seed) for name in metrics}
-        parts = {
-            own: _parts(own, cuts, metrics, predictions, subjects, rows, resamples, seed)
-            for own, cuts in (asked(by) or {}).items()
-        }
-        return Evaluation(found, {}, parts, predictions, holder)
-    if by:
-        raise UserError(f"by={list(by)} needs a single outcome; here are {', '.join(schema.outputs)}")
+        parts = _parts(by, metrics, y[rows], p[rows], predictions, subjects, rows, resamples, seed)
+        return Evaluation(found, {}, parts, {}, predictions, holder)
     truth = y[rows] if schema.task == "multilabel" else one_vs_rest(y[rows], p.shape[1])
     found = {name: bootstrap(_macro(name), truth, p[rows], groups, resamples, seed) for name in metrics}
     each: dict[str, dict[str, Estimate]] = {}
+    divided: dict[str, Mapping[str, tuple[Subgroup, ...]]] = {}
     for place, output in enumerate(schema.outputs):
-        own = ~np.isnan(truth[:, place])
+        known = ~np.isnan(truth[:, place])
+        own = np.flatnonzero(rows)[known]
+        labels, predicted = truth[known, place], p[own, place]
         each[output] = {
-            name: bootstrap(name, truth[own, place], p[rows][own, place], groups[own], resamples, seed)
-            for name in metrics
+            name: bootstrap(name, labels, predicted, groups[known], resamples, seed) for name in metrics
         }
-    return Evaluation(found, each, {}, predictions, holder)
+        divided[output] = _parts(by, metrics, labels, predicted, predictions, subjects, own, resamples, seed)
+    return Evaluation(found, each, {}, divided, predictions, holder)
 
 
 def _macro(name: str) -> Macro:
@@ -135,23 +135,27 @@ def _macro(name: str) -> Macro:
 
 
 def _parts(
-    by: str,
-    cuts: Sequence[float],
+    by: By,
     metrics: Sequence[str],
+    y: NDArray[np.float64],
+    p: NDArray[np.float64],
     predictions: Predictions,
     subjects: pa.Table,
-    rows: NDArray[np.bool_],
+    rows: NDArray[np.bool_] | NDArray[np.int64],
     resamples: int,
     seed: int,
-) -> tuple[Subgroup, ...]:
-    y, p, groups = (own[rows] for own in (predictions.target, predictions.probability, predictions.groups))
-    if by == PATTERN and not cuts:
-        present = predictions.present[rows]
-        return by_pattern(metrics, y, p, present, predictions.modalities, groups, resamples, seed)
-    if cuts:
-        _, level = bands(as_numbers(column(subjects, by, "table"), "table", by), cuts)
-    else:
-        names = as_text(column(subjects, by, "table")).fill_null(UNKNOWN)
-        level = np.asarray(names.to_numpy(zero_copy_only=False), dtype=np.str_)
-    own = level[rows]
-    return by_subgroup(metrics, y, p, own, groups, resamples, seed)
+) -> dict[str, tuple[Subgroup, ...]]:
+    """Per column of ``by`` the parts of the rows that labels ``y`` and probabilities ``p`` are of."""
+    groups, out = predictions.groups[rows], {}
+    for name, cuts in (asked(by) or {}).items():
+        if name == PATTERN and not cuts:
+            present = predictions.present[rows]
+            out[name] = by_pattern(metrics, y, p, present, predictions.modalities, groups, resamples, seed)
+            continue
+        if cuts:
+            _, level = bands(as_numbers(column(subjects, name, "table"), "table", name), cuts)
+        else:
+            names = as_text(column(subjects, name, "table")).fill_null(UNKNOWN)
+            level = np.asarray(names.to_numpy(zero_copy_only=False), dtype=np.str_)
+        out[name] = by_subgroup(metrics, y, p, level[rows], groups, resamples, seed)
+    return out
