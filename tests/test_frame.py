@@ -178,9 +178,8 @@ def test_binning_equals_a_loop_over_records(lines):
     schema = SCHEMA.model_copy(
         update={"modalities": {"labs": TimeSeries(variables=("hr", "crp"), steps=3, step=2.0)}}
     )
-    content = read_cohort(schema, SUBJECTS, {"labs": rows("stay time variable value", *lines)}).content[
-        "labs"
-    ]
+    labs = rows("stay time variable value", *lines)
+    content = read_cohort(schema, SUBJECTS, {"labs": labs}).content["labs"]
     found = {
         (11 + int(content.rows[n]), int(t), ("hr", "crp")[v]): content.values[n, t, v]
         for n, t, v in np.argwhere(~np.isnan(content.values))
