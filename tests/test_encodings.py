@@ -1,6 +1,7 @@
 """What frozen encoders make of a folder: made once, kept, and no other than what they would make again."""
 
 import json
+import os
 import shutil
 import stat
 from collections.abc import Callable
@@ -280,6 +281,20 @@ def test_a_full_disk_leaves_no_file_that_looks_whole(
     with pytest.raises(TrainingError, match=r"cannot be written \(No space left"):
         Ready(data, config_of("cm2", settings(weights)), tmp_path / "run")
     assert not list((tmp_path / "run" / ENCODINGS).iterdir())
+
+
+def test_what_a_killed_process_left_is_removed(
+    data: PreparedData, weights: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run" / ENCODINGS
+    folder.mkdir(parents=True)
+    left, others = folder / ".key.npy.00000000.partial", folder / ".key.npy.11111111.partial"
+    for path in (left, others):
+        path.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    Ready(data, config_of("cm2", settings(weights)), tmp_path / "run")
+    assert not left.exists()
+    assert others.exists()  # somebody may be writing it
 
 
 @pytest.mark.filterwarnings("default")  # Optuna marks what it may still change

@@ -1,6 +1,8 @@
 """Token ids that are made once and shared by runs with equal tokenizers."""
 
+import os
 import stat
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +12,7 @@ from sklar import PreparedData, Schema
 from sklar.data.frame import write
 from sklar.data.schema import Tabular, Text
 from sklar.encoders import EncoderConfig, WordPiece
+from sklar.training.files import ABANDONED
 from sklar.training.inputs import tokenise
 from sklar.training.tokens import TOKENS
 from test_cli import run
@@ -48,6 +51,17 @@ def test_equal_tokenizers_share_tokens_and_others_do_not(data, tmp_path):
     for vocabulary in (60, 60, 80):
         tokenise(data, {"note": WordPiece.train(TEXTS, vocabulary)}, config, tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(data, tmp_path):
+    left, fresh = (tmp_path / f".key.ids.npy.{name}.partial" for name in ("0a", "0b"))
+    for path in (left, fresh):
+        path.write_bytes(b"half")
+    long_ago = time.time() - ABANDONED - 60
+    os.utime(left, (long_ago, long_ago))
+    tokenise(data, {"note": WordPiece.train(TEXTS, 60)}, EncoderConfig(), tmp_path)
+    assert not left.exists()
+    assert fresh.exists()
 
 
 def test_another_length_or_other_rows_have_tokens_of_their_own(data, tmp_path):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from sklar.data.schema import Augmentation, Schema
 from sklar.data.store import PreparedData
 from sklar.encoders import Backbone, Encoders, Exchange
 from sklar.models import FusionModel
-from sklar.training.files import whole
+from sklar.training.files import own_part, sweep
 from sklar.types import Input
 
 ENCODINGS = ".encodings"
@@ -92,6 +91,7 @@ def kept(
         device: Where they are made.
     """
     out = {}
+    sweep(folder)
     for name, encoder in encoders.items():
         path = folder / f"{_key(encoder, data, name, tokens.get(name))}.npy"
         if not path.is_file():
@@ -117,15 +117,13 @@ def _make(path: Path, encoder: Fixed, dataset: PreparedDataset, name: str, devic
     rows = np.flatnonzero(dataset.data.present[:, dataset.data.modalities.index(name)])
     encoder.backbone.to(device).eval()
     chunks = (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
-    own = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with whole(own) as temporary, temporary.open("wb") as stream:
+    with own_part(path) as temporary, temporary.open("wb") as stream:
         for number, chunk in enumerate(chunks):
             x = _encoded(encoder, dataset.item(name, chunk).to(device))
             if not number:
                 header = {"descr": x.dtype.str, "fortran_order": False, "shape": (len(rows), *x.shape[1:])}
                 np.lib.format.write_array_header_1_0(stream, header)
             stream.write(x.tobytes())
-    own.replace(path)
 
 
 @torch.no_grad()

@@ -1,9 +1,11 @@
 """Files of a run: each whole or not at all, and read back with a word about what is wrong."""
 
 import pickle
+import secrets
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,32 @@ from torch import Tensor, nn
 
 from sklar.errors import DataError, TrainingError
 
+ABANDONED = 3600.0
+"""Seconds without a write after which a temporary file of one's own name is nobody's."""
+
 LAST, BEST, HISTORY, COPULAS = "last.ckpt", "best.safetensors", "history.csv", "copulas.json"
 
 
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path) -> AbstractContextManager[Path]:
     """A temporary name to write to; afterwards it is renamed: readers see the old file or the new one.
 
     Raises:
         TrainingError: The file cannot be written, as on a full disk; nothing of it is left behind.
     """
-    temporary = path.with_name(f".{path.name}.partial")
+    return _renamed(path.with_name(f".{path.name}.partial"), path)
+
+
+def own_part(path: Path) -> AbstractContextManager[Path]:
+    """As ``whole``, where several processes may write the same file: each has a temporary name of its own.
+
+    Raises:
+        TrainingError: The file cannot be written; nothing of it is left behind.
+    """
+    return _renamed(path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial"), path)
+
+
+@contextmanager
+def _renamed(temporary: Path, path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
@@ -35,6 +52,17 @@ def whole(path: Path) -> Iterator[Path]:
             f"{path} cannot be written ({why}); what was there before is kept. Make room, and run the same "
             "command again (sklar train with --resume)"
         ) from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that ``own_part`` left in a folder when its process was killed.
+
+    Whoever writes one still does so more often than every ``ABANDONED`` seconds.
+    """
+    for left in folder.glob(".*.partial"):
+        with suppress(FileNotFoundError):  # another process was faster
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                left.unlink()
 
 
 def write(path: Path, content: bytes) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from sklar.data.folder import PRIVATE
 from sklar.data.loading import Tokens
+from sklar.training.files import own_part, sweep
 
 TOKENS = ".tokens"
 """Hidden, in the folder that holds the runs."""
@@ -25,6 +25,7 @@ def token_key(tokenizer: str, length: int, data: str, ids: NDArray[np.str_]) -> 
 
 def cached(folder: Path, key: str, make: Callable[[], Tokens]) -> Tokens:
     """The tokens of a key, mapped from disk; made and left there when they are not yet."""
+    sweep(folder)
     paths = [folder / f"{key}.{part}.npy" for part in ("ids", "attention")]
     if not all(path.is_file() for path in paths):
         folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
@@ -36,7 +37,5 @@ def cached(folder: Path, key: str, make: Callable[[], Tokens]) -> Tokens:
 
 def _save(path: Path, array: NDArray[Any]) -> None:
     """Complete under its name, or absent; runs that start together write the same."""
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with partial.open("wb") as stream:
+    with own_part(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, array, allow_pickle=False)
-    partial.replace(path)
