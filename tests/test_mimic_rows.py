@@ -177,6 +177,13 @@ def test_a_report_is_divided_as_in_training_and_the_latest_counts() -> None:
     assert compat.values["documents"].to_pylist()[0] == ["No pneumonia.", "Clear lungs.", "", ""]
 
 
+def test_a_report_need_not_begin_its_lines_with_a_space() -> None:
+    text = "FINDINGS: Clear lungs.\n\nIMPRESSION: No\npneumonia."
+    row = {"report": text, "report_time": -1.0}
+    found = cohort(STRICT, row, report=Text(documents=4, unit="hours")).content["report"]
+    assert found.values["documents"].to_pylist() == [["No pneumonia.", "Clear lungs."]]
+
+
 def test_notes_are_cleaned_counted_and_the_last_ones_kept() -> None:
     kinds = {"notes": Text(documents=2, unit="hours")}
     texts = ["first", "second [**Name**]", "third  note", "fourth\n\nElectronically signed on"]

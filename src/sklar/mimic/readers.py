@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -73,9 +74,9 @@ def read_report(
     owner, texts, hours = _in_order(spec, table, where, id_column, ids, clock)
     last = np.diff(owner, append=-1) != 0
     owner, hours = owner[last], hours[last]
-    divided = [sections(text) for text in texts.filter(pa.array(last)).to_pylist()]  # one report at a time
-    whole = np.array([not any(own.values()) for own in divided], dtype=bool)
     written = texts.filter(pa.array(last)).to_pylist()
+    divided = [_divided(text) for text in written]  # one report at a time
+    whole = np.array([not any(own.values()) for own in divided], dtype=bool)
     parts = [
         [text] if plain else list(own.values())
         for text, own, plain in zip(written, divided, whole, strict=True)
@@ -88,6 +89,12 @@ def read_report(
     rows, columns = documents(ids.to_pylist(), owner[place], cleaned, hours[place])
     said = ("none of its sections was found: taken as one document", owner[whole])
     return Content(rows, pa.table(columns), {"records": table.num_rows, "used": len(rows)}, remarks=(said,))
+
+
+def _divided(report: str) -> dict[str, str]:
+    """The sections of a report; its lines may lack the space that begins every line of MIMIC's."""
+    found = sections(report)
+    return found if any(found.values()) else sections("\n" + indent(report, " ", lambda _: True))
 
 
 def read_notes(

@@ -69,10 +69,10 @@ function addSeries(box, name, item, timeZero) {
 }
 
 function addText(box, name, item) {
-  const area = labelled(box, item.documents > 1 ? "Texts, an empty line between them" : "Text",
+  const area = labelled(box, item.documents > 1 ? "Texts, a line of --- between them" : "Text",
     element("textarea", "", { name }));
   readers.push(() => {
-    const texts = (item.documents > 1 ? area.value.split(/\n\s*\n/) : [area.value]).map((t) => t.trim()).filter(Boolean);
+    const texts = (item.documents > 1 ? area.value.split(/^---+$/m) : [area.value]).filter((t) => t.trim());
     return [item.column || name, texts.length ? texts : null];
   });
 }
