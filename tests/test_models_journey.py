@@ -5,10 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from typer.testing import CliRunner
 
 from cohorts import OWN, TINY
-from sklar.cli import app
 from sklar.models import MODELS
 from sklar.runs import Run
 from test_cli import run
@@ -49,12 +47,6 @@ def test_every_model_trains_on_the_real_cohort(model: str, cohort: Path, tmp_pat
     assert np.unique(found.probability.round(4)).size > 50
 
 
-def call(*arguments: object) -> None:
-    """The command line, in this process: ten models are ten starts of a heavy library otherwise."""
-    done = CliRunner().invoke(app, [str(own) for own in arguments], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-
-
 IMAGES = (
     "model.encoders.image.widths=[4,8,8,16]",
     "model.encoders.image.depths=[1,1,1,1]",
@@ -66,9 +58,9 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Admissions with series, chest images and reports, two of five of the latter absent."""
     pytest.importorskip("ibis", reason="raw tables are read with the extra `mimic`")
     folder = tmp_path_factory.mktemp("hospital")
-    call("simulate", "hospital", folder / "raw", "--stays", "160", "--image-size", "64", "--seed", "1")
+    run("simulate", "hospital", folder / "raw", "--stays", "160", "--image-size", "64", "--seed", "1")
     radiographs = folder / "raw" / "mimic-cxr"
-    call(
+    run(
         "prepare", "mimic-iv", "--raw", folder / "raw" / "mimic-iv", "--task", "ihm",
         "--cxr", radiographs, "--reports", radiographs, "--image-size", "32", "--rules", "strict",
         "--out", folder / "data",
@@ -85,7 +77,7 @@ def test_every_model_trains_on_the_simulated_hospital(model: str, hospital: Path
     if model == "single":
         chosen.append("model.modality=cxr")
     flags = [part for setting in chosen for part in ("--set", setting)]
-    call("train", model, "--data", hospital, "--out", out, *flags)
+    run("train", model, "--data", hospital, "--out", out, *flags)
     finished = Run.open(out)
     assert finished.data["modalities"] == ["ehr", "cxr", "report"]
     history = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
