@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sklar import processes
 from sklar.data.loading import EpochBatches
 from sklar.data.store import PreparedData
 from sklar.errors import UserError
+from sklar.runs import read_predictions
 from sklar.training.config import TrainingConfig
 from sklar.training.epoch import distinct
 from sklar.training.scale import joined
@@ -41,8 +43,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
     return small_cohort(tmp_path_factory.mktemp("cohort") / "data", rows=400)
 
 
-def run(data: PreparedData, out: Path, asked: dict[str, Any], **environment: str) -> str:
-    command = [sys.executable, str(SCRIPT), str(data.path), str(out), json.dumps(asked)]
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def run(
+    data: PreparedData, out: Path, asked: dict[str, Any], launcher: Sequence[str] = (), **environment: str
+) -> str:
+    command = [sys.executable, *launcher, str(SCRIPT), str(data.path), str(out), json.dumps(asked)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -82,21 +89,29 @@ def test_a_step_of_two_processes_is_that_of_one_with_all_rows(
             assert again["history"][0][name] == pytest.approx(value, rel=1e-6), name
 
 
+def history(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
+
+
 @pytest.mark.slow
 def test_curves_of_two_processes_are_those_of_one(data: PreparedData, tmp_path: Path) -> None:
     # one component: of several, rounding decides which of two equally good starts of a mixture is taken
     settings = [*QUIET_CM2, "training.learning_rate=0.003", "model.alignment.components=1"]
     asked: dict[str, Any] = {"model": "cm2", "set": [*settings, "training.max_epochs=4"]}
     run(data, tmp_path / "one", asked)
-    run(data, tmp_path / "two", {**asked, "set": [*asked["set"], "training.devices=2"]})
-    histories = [(tmp_path / name / "history.csv").read_text().splitlines() for name in ("one", "two")]
-    one, two = (list(csv.DictReader(lines)) for lines in histories)
-    assert len(one) == len(two) == 4
-    for before, after in zip(one, two, strict=True):
-        for name in ("train_loss", "train_task", "valid_task"):
-            assert float(after[name]) == pytest.approx(float(before[name]), rel=0.02), name
-    assert (tmp_path / "two" / "metrics.json").is_file()
-    assert {p.name for p in (tmp_path / "one").iterdir()} == {p.name for p in (tmp_path / "two").iterdir()}
+    one = history(tmp_path / "one")
+    twice = {**asked, "set": [*asked["set"], "training.devices=2"]}
+    for name, launcher in (("own", ()), ("torchrun", TORCHRUN)):
+        run(data, tmp_path / name, twice, launcher)
+        two = history(tmp_path / name)
+        assert len(one) == len(two) == 4
+        for before, after in zip(one, two, strict=True):
+            for column in ("train_loss", "train_task", "valid_task"):
+                assert float(after[column]) == pytest.approx(float(before[column]), rel=0.02), column
+        assert (tmp_path / name / "metrics.json").is_file()
+        assert {p.name for p in (tmp_path / "one").iterdir()} == {p.name for p in (tmp_path / name).iterdir()}
+        found, wanted = (read_predictions(tmp_path / of / "predictions_test.parquet") for of in (name, "one"))
+        assert found.ids.tolist() == wanted.ids.tolist()
 
 
 @pytest.mark.parametrize(("rows", "size"), [(100, 32), (97, 32), (65, 32), (67, 32), (9, 8), (3, 8), (1, 8)])
