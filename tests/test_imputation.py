@@ -9,9 +9,11 @@ import torch
 from torch import Generator, Tensor
 
 from sklar.alignment import IMPUTATIONS, CopulaAlignment, Imputed, Noise
+from sklar.alignment.coordinates import CoordinateMoments
 from sklar.alignment.strata import stratified
 from sklar.copulas import FAMILIES, Gaussian
 from sklar.errors import UserError
+from sklar.special import log_ndtr_both
 from sklar.training.config import resolve
 
 NAMES = ("a", "b", "c")
@@ -201,6 +203,76 @@ def test_with_shared_noise_a_row_does_not_depend_on_the_rows_beside_it(method: s
             torch.testing.assert_close(
                 alone.latents[name][:, 0], whole.latents[name][:, row], rtol=1e-4, atol=1e-4
             )
+
+
+def alike(joint: CopulaAlignment, correlation: float) -> CopulaAlignment:
+    """The joint, as if the coordinates of every latent had this correlation."""
+    assert joint.coordinates is not None
+    joint.coordinates.product.copy_(torch.full((DIM, DIM), correlation).fill_diagonal_(1.0))
+    return joint
+
+
+def test_the_correlation_between_coordinates_is_that_of_the_training_rows() -> None:
+    moments, generator = CoordinateMoments(2, DIM), Generator().manual_seed(4)
+    root = torch.linalg.cholesky(torch.tensor([[1.0, 0.9, -0.5], [0.9, 1.0, -0.3], [-0.5, -0.3, 1.0]]))
+    for _ in range(250):  # by then less than .01 of the start is left
+        score = torch.randn(512, DIM, generator=generator) @ root.mT
+        moments.update(torch.stack([score, torch.full_like(score, torch.nan)]), torch.tensor([[1, 0]]) > 0)
+    found, untouched = moments.factor()
+    # standard error of the running correlations: .005
+    torch.testing.assert_close(found @ found.mT, root @ root.mT, rtol=0, atol=0.03)
+    torch.testing.assert_close(untouched, torch.eye(DIM))
+
+
+@pytest.mark.parametrize("components", [1, 3])
+def test_training_rows_move_the_correlation_by_their_normal_scores(components: int) -> None:
+    module = joint(2, components=components).train()
+    own = module.margin("a")
+    score = torch.randn(64, 1, generator=Generator().manual_seed(4)).expand(-1, DIM)
+    z = own.inverse_rosenblatt(*log_ndtr_both(score)).detach()
+    module.loss({"a": z, "b": z}, torch.ones(64, 2, dtype=torch.bool))
+    assert module.coordinates is not None
+    wanted = 0.98 * torch.eye(DIM) + 0.02 * score.square().mean()
+    torch.testing.assert_close(module.coordinates.product[0], wanted, rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["gaussian", "clayton"])
+def test_draws_vary_as_latents_do_and_each_coordinate_as_before(family: str) -> None:
+    module = alike(joint(2, family, components=1), 0.9)
+    z, present = drawn(module, 2), all_but(2, module, 1)
+    own = module.impute(z, present, draws=4000, generator=Generator().manual_seed(5)).latents["b"][:, 0]
+    module.coordinates = None
+    other = module.impute(z, present, draws=4000, generator=Generator().manual_seed(6)).latents["b"][:, 0]
+    # standard errors of means and deviations of unit scores are .016 and .011, of correlations .016
+    torch.testing.assert_close(own.mean(0), other.mean(0), rtol=0, atol=0.1)
+    torch.testing.assert_close(own.std(0), other.std(0), rtol=0.1, atol=0)
+    between = (torch.corrcoef(part.T)[0, 1:] for part in (own, other))
+    alike_now, alike_before = between
+    assert float(alike_now.min()) > 0.85
+    assert float(alike_before.abs().max()) < 0.1
+
+
+@torch.no_grad()
+def test_correlated_noise_is_mirrored_and_only_in_evaluation() -> None:
+    module = alike(joint(2, components=1), 0.9)
+    z, present = drawn(module, 5), all_but(5, module, 1)
+    for draws in (2, 3):
+        imputed = module.impute(z, present, noise=Noise(draws, Generator().manual_seed(7), shared=True))
+        latents = imputed.latents["b"]
+        assert len(latents) == draws
+        # normal draws: a pair averages to the middle
+        torch.testing.assert_close(latents[[0, -1]].mean(0), imputed.centre["b"], rtol=1e-4, atol=1e-4)
+    module.train()
+    own = module.impute(z, present, draws=2000, generator=Generator().manual_seed(5)).latents["b"]
+    assert float(torch.corrcoef(own[:, 0].T)[0, 1].abs()) < 0.1  # standard error .02
+
+
+def test_coordinates_that_never_vary_have_a_factor() -> None:
+    module = alike(joint(2), 0.9)
+    assert module.coordinates is not None
+    module.coordinates.product[0] = 0
+    torch.testing.assert_close(module.coordinates.factor()[0], torch.eye(DIM))
 
 
 def test_noise_of_their_own_differs_between_rows_and_shared_noise_does_not() -> None:

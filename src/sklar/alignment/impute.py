@@ -88,13 +88,17 @@ class Imputed:
 def conditional(joint: "CopulaAlignment", request: Request) -> Imputed:
     """Draw the missing given the observed: conditional quantiles of noise, then back to latents.
 
-    Several missing modalities are drawn one after the other, each draw joining the conditions of the
-    next. Rows with nothing observed get unconditional draws.
+    In evaluation the noise of a modality's coordinates is correlated as their normal scores are, unless the
+    alignment has it independent (`sklar.alignment.coordinates`). Several missing modalities are drawn one
+    after the other, each draw joining the conditions of the next. Rows with nothing observed get
+    unconditional draws.
     """
     absent = _absent(joint, request)
+    factors = joint.noise_factors()
     uniforms = []
-    for name, rows in absent.items():
-        log_w, log_w_sf = request.noise.uniform(request.z[name], len(rows))
+    for column, (name, rows) in enumerate(absent.items()):
+        factor = None if factors is None else factors[column]
+        log_w, log_w_sf = request.noise.uniform(request.z[name], len(rows), factor)
         # the centre is one more draw, of noise that is 1/2 everywhere
         half = torch.full_like(log_w[:1], -math.log(2))
         uniforms.append((torch.cat([log_w, half]), torch.cat([log_w_sf, half])))

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
 from sklar import processes
+from sklar.alignment.coordinates import CoordinateMoments
 from sklar.alignment.impute import GRADIENTS, IMPUTATIONS, Gradient, Imputed, Request
 from sklar.alignment.noise import Noise
 from sklar.alignment.official import Official
@@ -20,6 +21,7 @@ from sklar.alignment.terms import TERMS, decorrelation
 from sklar.alignment.uniforms import Latents, Pit, Uniforms
 from sklar.copulas import FAMILIES, Copula, LearnedCopula
 from sklar.marginals import GaussianMixture, MixtureMarginal, rosenblatt_together
+from sklar.special import ndtri_log
 
 
 @final
@@ -66,6 +68,9 @@ class CopulaAlignment(nn.Module):
         heads: q, the learned projections of ``pit="head"``.
         estimate: Copula parameters that imputation uses: running "moments" of the latents (learned
             parameters lag behind them), a "fit" to the last complete rows, or the "learned" ones.
+        noise: Of the coordinates of a conditional draw in evaluation: "correlated" as their normal scores
+            are, which leaves the law of each coordinate, or "independent", which averages out where they
+            repeat each other. In training it is independent, which keeps an imputed token near its centre.
         init_tau: Kendall's tau to start from; at independence the alignment has no gradient.
         max_tau: Smooth cap of tau, since the term is unbounded as dependence becomes perfect.
         warmup: Rows to see before the mixtures are initialised from a cache of latents; until then
@@ -101,6 +106,7 @@ class CopulaAlignment(nn.Module):
         mixture_weights: Literal["global", "amortized"] = "global",
         heads: int = 1,
         estimate: Literal["moments", "fit", "learned"] = "moments",
+        noise: Literal["correlated", "independent"] = "correlated",
         init_tau: float = 0.35,
         max_tau: float | None = 0.95,
         warmup: int = 4096,
@@ -118,6 +124,7 @@ class CopulaAlignment(nn.Module):
         check_choice("parameters", parameters, ("shared", "per_coordinate"))
         check_choice("mixture_weights", mixture_weights, ("global", "amortized"))
         check_choice("estimate", estimate, ESTIMATES)
+        check_choice("noise", noise, ("correlated", "independent"))
         check_range("components", components, 1)
         check_range("heads", heads, 1, dim)
         check_range("weight (lambda)", weight, 0)
@@ -145,6 +152,7 @@ class CopulaAlignment(nn.Module):
             self.copula.requires_grad_(False)  # nothing trains it
         batch_shape = (dim,) if own else ()
         self.estimator = estimator(estimate, family, len(dims), dim, batch_shape, init_tau)
+        self.coordinates = CoordinateMoments(len(dims), dim) if noise == "correlated" else None
         self.register_buffer("cached", torch.zeros(cache, len(dims), dim))
         self.register_buffer("cached_present", torch.zeros(cache, len(dims), dtype=torch.bool))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
@@ -175,6 +183,8 @@ class CopulaAlignment(nn.Module):
             terms["decorrelation"] = self.decorrelation * decorrelation(latents.z, present)
         if self.training:
             cast(Estimator, self.estimator).update(latents.log_u.detach(), latents.log_sf.detach(), present)
+            if self.coordinates is not None:
+                self.coordinates.update(_scores(latents), present)
             self._remember(latents)
             self._tell_of_no_pairs(latents)
             if isinstance(self.pit, Official):
@@ -252,6 +262,10 @@ class CopulaAlignment(nn.Module):
     def imputation_copula(self) -> Copula:
         """The copula that imputation draws from: see ``estimate``."""
         return cast(Estimator, self.estimator).copula(self.copula())
+
+    def noise_factors(self) -> Float[Tensor, "m d d"] | None:
+        """What correlates the noise of conditional draws, see `CoordinateMoments`; None for independence."""
+        return None if self.training or self.coordinates is None else self.coordinates.factor()
 
     def impute(
         self,
@@ -371,3 +385,12 @@ class CopulaAlignment(nn.Module):
             "and their predictions go on. If all are like this, the modalities come from different subjects",
             stacklevel=3,
         )
+
+
+@torch.no_grad()
+def _scores(latents: Latents) -> Float[Tensor, "m b d"]:
+    """Normal scores of the Rosenblatt uniforms."""
+    if latents.mixtures[0].components > 1:
+        return ndtri_log(latents.log_u, latents.log_sf).movedim(-1, 0)
+    pairs = zip(latents.z, latents.mixtures, strict=True)
+    return torch.stack([(z - own.loc[0]) / own.scale[0] for z, own in pairs])

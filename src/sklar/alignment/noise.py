@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 from torch.quasirandom import SobolEngine
 
-from sklar.special import log1mexp
+from sklar.special import log1mexp, log_ndtr_both, ndtri_log
 
 Pair = tuple[Tensor, Tensor]
 """log u and log(1 - u)."""
@@ -41,27 +41,52 @@ class Noise:
         if self.shared and self.generator is None:
             object.__setattr__(self, "generator", Generator().manual_seed(0))
 
-    def uniform(self, like: Float[Tensor, "b d"], rows: int) -> Pair:
-        """(S, rows, d) independent uniforms as log u and log(1 - u), open to change in place."""
-        # -log of a uniform is exponential: never 0, and exact in the tail
-        exponential = self._fill(like, rows, like.shape[1], torch.Tensor.exponential_)
-        return -exponential, log1mexp(exponential)
+    def uniform(
+        self, like: Float[Tensor, "b d"], rows: int, factor: Float[Tensor, "d d"] | None = None
+    ) -> Pair:
+        """(S, rows, d) uniforms as log u and log(1 - u), open to change in place.
+
+        Args:
+            like: Of their dtype, device and width.
+            rows: How many rows.
+            factor: L, with rows of length one, of uniforms whose normal scores have the correlation L L';
+                None draws them independently. Shared ones then come in pairs that mirror each other, for
+                correlated noise averages out over few draws only if it cancels.
+        """
+        log_u, log_sf = self._independent(like, rows)
+        if factor is not None:
+            log_u, log_sf = log_ndtr_both(ndtri_log(log_u, log_sf) @ factor.mT)
+            if self.shared:
+                half = (self.draws + 1) // 2
+                pair = log_u[:half], log_sf[:half]
+                log_u, log_sf = torch.cat(pair)[: self.draws], torch.cat(pair[::-1])[: self.draws]
+        return _for_all(log_u, rows), _for_all(log_sf, rows)
 
     def normal(self, like: Float[Tensor, "b d"], rows: int) -> Float[Tensor, "s rows d"]:
         """(S, rows, d) standard normals."""
-        return self._fill(like, rows, like.shape[1], torch.Tensor.normal_)
+        return _for_all(self._fill(like, rows, like.shape[1], torch.Tensor.normal_), rows)
 
     def choice(self, weights: Float[Tensor, "*rows k"], like: Float[Tensor, "b d"], rows: int) -> Tensor:
         """(S, rows) positions, each k with probability ``weights[..., k]``."""
-        uniform = self._fill(like, rows, 1, torch.Tensor.uniform_)
+        uniform = _for_all(self._fill(like, rows, 1, torch.Tensor.uniform_), rows)
         # rounding may leave the last sum below a uniform: the last component takes what is above
         return (uniform >= weights.cumsum(-1)[..., :-1]).sum(-1)
+
+    def _independent(self, like: Tensor, rows: int) -> Pair:
+        """Independent uniforms, for each row or for all rows at once."""
+        # -log of a uniform is exponential: never 0, and exact in the tail
+        exponential = self._fill(like, rows, like.shape[1], torch.Tensor.exponential_)
+        return -exponential, log1mexp(exponential)
 
     def _fill(self, like: Tensor, rows: int, width: int, distribution: object) -> Tensor:
         device = like.device if self.generator is None else self.generator.device
         noise = torch.empty(self.draws, 1 if self.shared else rows, width, dtype=like.dtype, device=device)
         distribution(noise, generator=self.generator)  # type: ignore[operator]
-        return noise.to(like.device).expand(-1, rows, -1).contiguous()
+        return noise.to(like.device)
+
+
+def _for_all(noise: Tensor, rows: int) -> Tensor:
+    return noise.expand(-1, rows, -1).contiguous()
 
 
 @lru_cache(maxsize=8)

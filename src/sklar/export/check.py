@@ -25,9 +25,9 @@ class Given(Noise):
 
     queue: Iterator[Tensor] = field(default_factory=lambda: iter(()))
 
-    def uniform(self, like: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        own = next(self.queue).unsqueeze(1).expand(-1, rows, -1)
-        return own.log().contiguous(), torch.log1p(-own).contiguous()
+    def _independent(self, like: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        own = next(self.queue).unsqueeze(1)
+        return own.log(), torch.log1p(-own)
 
 
 def masks(modalities: int) -> list[tuple[bool, ...]]:

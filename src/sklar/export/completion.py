@@ -14,6 +14,7 @@ from sklar.alignment.noise import fixed_points
 from sklar.errors import UserError
 from sklar.export.conditional import CONDITIONALS, Conditional, Independent
 from sklar.export.mixture import Margin
+from sklar.export.normal import normal_score
 from sklar.models import CM2
 
 
@@ -69,6 +70,7 @@ class Drawn(Completion):
     """
 
     points: Tensor
+    factors: Tensor | None
 
     def __init__(self, joint: CopulaAlignment, conditional: Conditional | None, *, mean: bool) -> None:
         super().__init__()
@@ -77,15 +79,15 @@ class Drawn(Completion):
         self.alone = conditional is None
         self.conditional = conditional or Independent(joint.imputation_copula())
         self.margins = nn.ModuleDict({name: Margin(joint, name) for name in joint.modalities})
-        points = fixed_points(MEAN_POINTS, len(joint.modalities), joint.dim).float()
+        points = fixed_points(MEAN_POINTS, len(joint.modalities), joint.dim)
+        points = normal_score(points.log(), torch.log1p(-points)).float()
         self.register_buffer("points", points if mean else None, persistent=False)
+        self.register_buffer("factors", None if self.alone or mean else joint.noise_factors())
 
     def forward(self, z: Mapping[str, Tensor], present: Tensor, noise: Tensor) -> Imputed:
         margins = {name: cast(Margin, self.margins[name]) for name in self.modalities}
         score = torch.stack([margin.score(z[name], present) for name, margin in margins.items()], 1)
-        # the centre is one more draw, of noise that is 1/2 everywhere
-        noise = torch.cat([noise, torch.full_like(noise[:1], 0.5)]) if self.draws else self.points
-        scores, spread = self.conditional(score, present, noise)
+        scores, spread = self.conditional(score, present, self._noise(noise))
         latents, centres, spreads = {}, {}, {}
         for column, (name, margin) in enumerate(margins.items()):
             there = present[:, column : column + 1]
@@ -98,6 +100,15 @@ class Drawn(Completion):
             centres[name] = torch.where(there, 0.0, middle)
             spreads[name] = torch.where(there, 0.0, spread[:, column])
         return Imputed(latents, centres, spreads, torch.ones_like(present))
+
+    def _noise(self, uniform: Tensor) -> Tensor:
+        """Normal scores; the centre is one more draw, of noise that is 0 everywhere."""
+        if not self.draws:
+            return self.points
+        e = normal_score(uniform.log(), torch.log1p(-uniform))
+        if self.factors is not None:
+            e = (self.factors @ e.unsqueeze(3)).squeeze(3)
+        return torch.cat([e, torch.zeros_like(e[:1])])
 
 
 @final

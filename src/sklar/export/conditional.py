@@ -18,7 +18,7 @@ MOST = 10
 
 
 class Conditional(nn.Module, ABC):
-    """Normal scores of absent modalities from independent uniforms, given those of the present ones.
+    """Normal scores of absent modalities from noise, given those of the present ones.
 
     Args:
         copula: What is drawn from, with parameters that stay.
@@ -40,6 +40,8 @@ class Conditional(nn.Module, ABC):
     ) -> tuple[Float[Tensor, "s b m d"], Float[Tensor, "b m d"]]:
         """Scores of S draws, and the distance of the conditional quartiles as a share of the normal one.
 
+        The noise is normal scores as well, independent between modalities.
+
         Present scores may be returned as they are or changed: nobody reads them. Rows with nothing present
         get independent draws.
         """
@@ -53,8 +55,7 @@ class Independent(Conditional):
         super().__init__(copula)
 
     def forward(self, score: Tensor, present: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        drawn = normal_score(noise.log(), torch.log1p(-noise)).unsqueeze(1)
-        return drawn.expand(-1, len(score), -1, -1), torch.ones_like(score)
+        return noise.unsqueeze(1).expand(-1, len(score), -1, -1), torch.ones_like(score)
 
 
 @final
@@ -62,7 +63,7 @@ class GaussianConditional(Conditional):
     """The regression of absent on present scores, one matrix for each pattern of presence.
 
     With the present ones O and the absent ones U, the draw is $R_{UO} R_{OO}^{-1} s_O + L e$ where $L L^T$ is
-    the conditional covariance and e the normal scores of the noise: what drawing one absent modality after
+    the conditional covariance and e the noise: what drawing one absent modality after
     the other gives, in one step.
     """
 
@@ -105,8 +106,7 @@ class GaussianConditional(Conditional):
         code = (present.long() * self.bits).sum(1)
         known = score * present.unsqueeze(2)
         mean = (self.slope[code] * known.mT.unsqueeze(2)).sum(3).mT
-        e = normal_score(noise.log(), torch.log1p(-noise))
-        loose = (self.factor[code].unsqueeze(0) * e.mT[:, None, :, None]).sum(4).mT
+        loose = (self.factor[code].unsqueeze(0) * noise.mT[:, None, :, None]).sum(4).mT
         return mean + loose, self.deviation[code].mT.expand_as(score)
 
 
@@ -140,13 +140,12 @@ class ClaytonConditional(Conditional):
         total = raised.logsumexp(1)  # -inf with nothing present
         alone = known == 0
         quartiles = score.new_tensor([0.25, 0.75])[:, None, None]
-        low, high = normal_score(*self._quantile(quartiles, total, known)).unbind(0)
+        low, high = normal_score(*self._quantile(quartiles.log(), total, known)).unbind(0)
         spread = torch.where(alone, 1.0, (high - low) / QUARTILES)
         drawn, total = [], total.expand(len(noise), -1, -1)
         for column in range(count):
-            w = noise[:, column].unsqueeze(1)
-            pair = self._quantile(w, total, known)
-            free = (w.log(), torch.log1p(-w))
+            free = log_tails(noise[:, column].unsqueeze(1))
+            pair = self._quantile(free[0], total, known)
             log_u, log_sf = (torch.where(alone, one, other) for one, other in zip(free, pair, strict=True))
             drawn.append(normal_score(log_u, log_sf))
             joins = ~present[:, column : column + 1] & ~alone
@@ -154,10 +153,10 @@ class ClaytonConditional(Conditional):
             known = known + joins.to(known.dtype)
         return torch.stack(drawn, 2), spread.unsqueeze(1).expand_as(score)
 
-    def _quantile(self, w: Tensor, total: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    def _quantile(self, log_w: Tensor, total: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """Log u and log(1 - u) of the next modality; ``total`` is the log of the sum of powers."""
         log_t = total + torch.log1p(-(known - 1) * torch.exp(-total))
-        power = -self.theta * w.log() / (1 + known * self.theta)
+        power = -self.theta * log_w / (1 + known * self.theta)
         # log(exp(power) - 1)
         rise = power + torch.log(-torch.expm1(-power))
         log_u = -functional.softplus(log_t + rise, threshold=40.0) / self.theta

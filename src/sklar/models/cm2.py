@@ -35,6 +35,7 @@ class AlignmentConfig(BaseModel):
     mixture_weights: Literal["global", "amortized"] = "global"
     heads: int = Field(default=1, ge=1)
     estimate: Literal["moments", "fit", "learned"] = "moments"
+    noise: Literal["correlated", "independent"] = "correlated"
     init_tau: float = Field(default=0.35, gt=0, lt=1)
     max_tau: float | None = Field(default=0.95, gt=0, lt=1)
     warmup: int = Field(default=4096, ge=1)
