@@ -153,6 +153,8 @@ def test_the_contract_says_what_goes_in_and_what_comes_out(run: Path, tmp_path: 
     assert inputs["labs_values"] == ("float32", ["batch", 6, 6])
     assert inputs["noise"] == ("float32", ["draws", 1, 3, 8])
     assert told["output"]["shape"] == ["draws", "batch", 1]
+    interval = runs.Run.open(run).intervals
+    assert told["interval"] == (None if interval is None else interval.to_dict())
     assert told["statistics"]["table"]["age"].keys() == {"mean", "sd", "cells"}
     assert told["preprocessing"]["labs"]["unit"] == "days"
     assert told["preprocessing"]["notes"]["tokenizer"] in told["files"]

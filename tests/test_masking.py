@@ -59,6 +59,23 @@ def test_the_functions_that_hide_modalities_take_a_run(rows: runs.MaskedRows) ->
     np.testing.assert_allclose(shapley(subsets, answers).sum(0), gained, atol=1e-12)
 
 
+def test_the_interval_of_what_is_there_is_the_stored_one(run: runs.Run, rows: runs.MaskedRows) -> None:
+    stored = run.predictions("test")
+    known = ~np.isnan(stored.target)
+    low, high = rows.interval(rows.present, 0.95)
+    np.testing.assert_allclose((low, high), (stored.low[known], stored.high[known]), rtol=1e-5)
+
+
+def test_reported_intervals_hold_on_new_rows(run: runs.Run, data: PreparedData) -> None:
+    rows = runs.MaskedRows(run, data, matched=True)
+    found = interval_coverage(rows.draw, rows.present, (0.5, 0.9), rows.groups, 20, interval=rows.interval)
+    drawn = interval_coverage(rows.draw, rows.present, (0.5, 0.9), rows.groups, 20)
+    for by, alone in zip(found, drawn, strict=True):
+        # a draw of as few validation and test rows has a standard error of .05 to .1 beside the promise
+        assert by.actual[1].value > 0.7
+        assert by.actual[1].value > alone.actual[1].value
+
+
 def test_draws_of_hidden_modalities_have_a_coverage(rows: runs.MaskedRows) -> None:
     found = interval_coverage(rows.draw, rows.present, groups=rows.groups, resamples=20)
     assert [by.hidden for by in found] == [1, 2]
@@ -95,6 +112,7 @@ def test_evaluate_hides_modalities_of_a_prepared_folder(run: runs.Run, data: Pre
     gained = sum(share["value"] for share in found["shapley"].values())
     assert gained == pytest.approx(whole["value"] - 0.5)
     assert [by["hidden"] for by in found["coverage"]] == [1, 2]
+    assert [by["nominal"] for by in found["drawn_coverage"]] == [[0.5, 0.8, 0.9, 0.95]] * 2
     text = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
     assert "Shapley shares" in text
     assert "holds the prediction with everything" in " ".join(text.split())

@@ -31,6 +31,7 @@ FILES = {
     "data.json",
     "env.json",
     "history.csv",
+    "intervals.json",
     "last.ckpt",
     "latents.json",
     "metrics.json",
@@ -91,6 +92,21 @@ def test_intervals_are_wider_where_something_is_missing(finished: runs.Run) -> N
     assert (p.probability <= p.high).all()
     np.testing.assert_array_equal(p.low[complete], p.high[complete])
     assert (p.high[~complete] > p.low[~complete]).all()
+
+
+def test_intervals_reach_beyond_the_draws_which_are_kept_by_name(finished: runs.Run) -> None:
+    p, reach = finished.predictions("test"), finished.intervals
+    assert reach is not None
+    assert p.drawn_low is not None
+    assert p.drawn_high is not None
+    assert reach.patterns.tolist() == [
+        [bool(code & 4), bool(code & 2), bool(code & 1)] for code in range(1, 7)
+    ]
+    low, high = reach.widen(0.95, p.probability, p.drawn_low, p.drawn_high, p.present)
+    np.testing.assert_array_equal((p.low, p.high), (low, high))
+    valid = finished.predictions("valid")
+    assert reach.rows == valid.present.all(1).sum()
+    assert (p.high - p.low).mean() > (p.drawn_high - p.drawn_low).mean()
 
 
 def test_an_opened_run_predicts_what_it_stored(finished: runs.Run, data: PreparedData) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class Stress:
         shapley: Per modality, its share in the metric's gain over a model that sees nothing.
         coverage: By number of hidden modalities, how often the imputation interval holds the answer with
             everything; empty where no test row is complete, or one modality is all there is.
+        drawn: The same of the interval over draws alone; empty where that is the imputation interval.
         metric: Its name.
         rows: Number of labelled test rows.
         outputs: Of several outputs those that are judged, which have enough events; empty where there is one.
@@ -56,6 +58,7 @@ class Stress:
     metric: str
     rows: int
     outputs: tuple[str, ...] = ()
+    drawn: tuple[Coverage, ...] = ()
 
 
 def stress(
@@ -115,10 +118,12 @@ def stress(
         judged.metric, subsets, answers, judged.y, rows.groups, resamples, _SEED, weight
     )
     progress("coverage", (len(chosen) + 1) / (len(chosen) + 2))
-    coverage = _coverage(run, data, resamples) if rows.present.all(1).any() else ()
+    coverage, drawn = _coverage(run, data, resamples) if rows.present.all(1).any() else ((), ())
     progress("done", 1.0)
     shapley = dict(zip(names, shares, strict=True))
-    return Stress(curves, subgroups, shapley, coverage, judged.metric.name, len(rows.y), judged.outputs)
+    return Stress(
+        curves, subgroups, shapley, coverage, judged.metric.name, len(rows.y), judged.outputs, drawn
+    )
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,15 @@ def _remembering(predict: Predict) -> Predict:
     return ask
 
 
-def _coverage(run: Run, data: PreparedData, resamples: int) -> tuple[Coverage, ...]:
+def _coverage(
+    run: Run, data: PreparedData, resamples: int
+) -> tuple[tuple[Coverage, ...], tuple[Coverage, ...]]:
+    """Of the interval that is reported, and of many draws alone where that is another one."""
     rows = MaskedRows(run, data, draws=COVERAGE_DRAWS, matched=True)
-    return interval_coverage(rows.draw, rows.present, groups=rows.groups, resamples=resamples, seed=_SEED)
+    cover = partial(interval_coverage, resamples=resamples, seed=_SEED)
+    drawn = cover(rows.draw, rows.present, groups=rows.groups)
+    if run.intervals is None:
+        return drawn, ()
+    rows = MaskedRows(run, data, matched=True)
+    levels = run.intervals.levels
+    return cover(rows.draw, rows.present, levels, groups=rows.groups, interval=rows.interval), drawn

@@ -288,13 +288,16 @@ class Predictions:
         target: (N,) 0 or 1, or the class from 0; (N, K) 0 or 1 of K labels; NaN where unknown.
         probability: (N,) of one event, (N, K) of K outputs; so are ``low`` and ``high``.
         low: (N,) lower end of the imputation interval; equals ``probability`` where nothing was imputed.
-        high: (N,) its upper end. The interval spreads over draws of the missing latents, and over the members
-            of an ensemble where there is one: it is not a confidence interval.
+        high: (N,) its upper end. The interval says what the prediction with everything may be: it spreads
+            over draws of the missing latents, and over the members of an ensemble where there is one, and
+            reaches beyond them as far as validation rows ask for. It is not a confidence interval.
         present: (N, M) which modalities were observed.
         modalities: Names of the columns of ``present``.
         weight: (N,) inverse probability of censoring weights, one where none apply.
         task: What the target is.
         outputs: Names of the K labels or classes; empty where there is one event.
+        drawn_low: Lower end of the interval over the draws alone; None where that is the imputation interval.
+        drawn_high: Its upper end.
     """
 
     ids: NDArray[np.str_]
@@ -308,3 +311,5 @@ class Predictions:
     weight: NDArray[np.float64]
     task: TaskName = "binary"
     outputs: tuple[str, ...] = ()
+    drawn_low: NDArray[np.float64] | None = None
+    drawn_high: NDArray[np.float64] | None = None

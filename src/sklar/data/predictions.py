@@ -3,6 +3,7 @@
 ``id``, ``group``, ``target``, ``weight``, ``probability``, ``low`` and ``high``, then one
 ``present_<modality>`` per modality. Of several outputs there is a ``probability_<output>``, ``low_<output>``
 and ``high_<output>`` of each, and of several labels a ``target_<output>``; a class is written as its name.
+Where the interval was calibrated, ``drawn_low`` and ``drawn_high`` are the interval over the draws alone.
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ from sklar.errors import DataError
 from sklar.types import Predictions, TaskName
 
 _VALUES = ("probability", "low", "high")
+_DRAWN = ("drawn_low", "drawn_high")
 _PRESENT = "present_"
 
 
@@ -32,7 +34,7 @@ def prediction_table(predictions: Predictions, sets: NDArray[np.bool_] | None = 
     columns: dict[str, Any] = {"id": predictions.ids, "group": predictions.groups}
     columns |= _target_columns(predictions)
     columns["weight"] = predictions.weight
-    for name in _VALUES:
+    for name in _VALUES + (() if predictions.drawn_low is None else _DRAWN):
         columns |= _spread(name, getattr(predictions, name), outputs)
     columns |= _spread("present", predictions.present, predictions.modalities)
     if sets is not None:
@@ -77,6 +79,7 @@ def predictions_from(table: pa.Table, where: str) -> Predictions:
         task=task,
         outputs=outputs,
         **{name: _gathered(table, name, outputs) for name in _VALUES},
+        **{name: _gathered(table, name, outputs) for name in _DRAWN if _named(name, outputs)[0] in names},
     )
 
 

@@ -18,6 +18,7 @@ from sklar.evaluation.catalogue import AVERAGED, METRICS, metric_by_name
 from sklar.evaluation.checks import EvaluationError, check_disjoint, match_rows
 from sklar.evaluation.comparison import Comparison, compare, contrast
 from sklar.evaluation.conformal import Conformal, LabelConformal, fit_conformal
+from sklar.evaluation.conformal_interval import ConformalInterval, fit_conformal_interval
 from sklar.evaluation.coverage import Coverage, interval_coverage
 from sklar.evaluation.curves import Curve, precision_recall_curve, roc_curve
 from sklar.evaluation.delong import auroc_covariance, delong, delong_interval
@@ -73,6 +74,7 @@ __all__ = [
     "ByLabel",
     "Comparison",
     "Conformal",
+    "ConformalInterval",
     "Coverage",
     "Curve",
     "Estimate",
@@ -119,6 +121,7 @@ __all__ = [
     "delong_interval",
     "ece",
     "fit_conformal",
+    "fit_conformal_interval",
     "hide",
     "holm",
     "ici",

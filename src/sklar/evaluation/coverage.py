@@ -13,6 +13,8 @@ from sklar.evaluation.draws import resample_weights
 from sklar.evaluation.estimate import Estimate
 from sklar.evaluation.hiding import Present, check_present
 
+Interval = Callable[[Present, float], tuple[ArrayLike, ArrayLike]]
+
 
 @dataclass(frozen=True)
 class Coverage:
@@ -40,8 +42,9 @@ def interval_coverage(
     groups: ArrayLike | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    interval: Interval | None = None,
 ) -> tuple[Coverage, ...]:
-    """Nominal against actual coverage of the interval over draws of what is missing, by k hidden modalities.
+    """Nominal against actual coverage of intervals about what is missing, by number k of hidden modalities.
 
     Rows with every modality are answered once with all of them, and once for every choice of k that are
     hidden; the central interval of the draws should hold the first answer as often as its level says. With S
@@ -56,6 +59,8 @@ def interval_coverage(
         groups: (N,) names of what was sampled.
         resamples: Number of replicates.
         seed: Of the replicates.
+        interval: A function of ``present`` and one level that gives the (N,) or (N, K) ends of the interval
+            that is reported; by default the ends are quantiles of the draws.
     """
     there = check_present(present)
     complete = there.all(1)
@@ -73,7 +78,11 @@ def interval_coverage(
         for columns in combinations(range(there.shape[1]), k):
             seen = there.copy()
             seen[np.ix_(complete, np.array(columns))] = False
-            low, high = np.quantile(np.asarray(draw(seen), np.float64)[:, complete], tails, axis=0)
+            if interval is None:
+                low, high = np.quantile(np.asarray(draw(seen), np.float64)[:, complete], tails, axis=0)
+            else:
+                ends = np.asarray([interval(seen, level) for level in nominal.tolist()], np.float64)
+                low, high = ends[:, 0, complete], ends[:, 1, complete]
             inside.append(_over_outputs((low <= full) & (full <= high)))
             width.append(_over_outputs(high - low).mean(1))
         share = np.mean(inside, axis=0)

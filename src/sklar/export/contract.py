@@ -43,9 +43,12 @@ def contract(run: Run, graph: Graph, outputs: int) -> dict[str, Any]:
             "dtype": "float32",
             "shape": ["draws" if members == 1 else f"{members} * draws", "batch", outputs],
             "meaning": "probabilities of every draw; the prediction is their mean over the first axis, its "
-            "imputation interval their 2.5 % and 97.5 % quantiles, then both go through the recalibration",
+            "imputation interval their 2.5 % and 97.5 % quantiles, moved outwards on the logit scale by the "
+            "reach under interval of the row's pattern (the widest for a pattern that is not there, none for "
+            "a complete row); then both go through the recalibration",
         },
         "draws": run.config.training.draws,
+        "interval": None if run.intervals is None else run.intervals.to_dict(),
         "recalibration": None if calibration is None else calibration.recalibration.to_dict(),
         "schema": run.schema.model_dump(mode="json"),
         "statistics": run.data["statistics"],

@@ -150,7 +150,7 @@ def limits(run: Run) -> Sequence[str]:
     """What the numbers do not say, and what was left undone."""
     limits = [
         "Intervals are over test rows of one split and one trained model; other splits and seeds vary more.",
-        "An imputation interval spreads over draws of what is missing; it is no confidence interval.",
+        "An imputation interval is about what is missing; it is no confidence interval.",
         "Missing by design, by chance and because of the patient's state are not told apart.",
     ]
     if not run.metrics.get("calibration"):

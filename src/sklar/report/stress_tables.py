@@ -21,6 +21,7 @@ def stress_dict(found: "Stress") -> dict[str, Any]:
         "subgroups": {name: asdict(curve) for name, curve in found.subgroups.items()},
         "shapley": {name: asdict(share) for name, share in found.shapley.items()},
         "coverage": [asdict(by) for by in found.coverage],
+        **({"drawn_coverage": [asdict(by) for by in found.drawn]} if found.drawn else {}),
         **({"outputs": list(found.outputs)} if found.outputs else {}),
     }
 
@@ -48,10 +49,15 @@ def stress_tables(model: str, found: "Stress") -> list[TextTable]:
     if not found.coverage:
         return [curves, shares]
     nominal = found.coverage[0].nominal
+    parts = {"imputation interval": found.coverage, "draws alone": found.drawn}
     coverage = TextTable(
-        ["Hidden modalities", *(f"{level:.0%}" for level in nominal)],
-        [[Cell(str(by.hidden)), *(Cell(estimate(share)) for share in by.actual)] for by in found.coverage],
-        f"{name}: how often the imputation interval of that level holds the prediction with everything, on "
+        ["Interval", "Hidden modalities", *(f"{level:.0%}" for level in nominal)],
+        [
+            [Cell(what), Cell(str(by.hidden)), *(Cell(estimate(share)) for share in by.actual)]
+            for what, every in parts.items()
+            for by in every
+        ],
+        f"{name}: how often the interval of that level holds the prediction with everything, on "
         f"{found.coverage[0].rows:,} complete test rows.",
     )
     return [curves, shares, coverage]

@@ -51,7 +51,8 @@ class MaskedRows:
         seed: int | None = None,
         matched: bool = False,
     ) -> None:
-        self._model, self._calibration = run.model, run.calibration
+        self._model, self._calibration, self._interval = run.model, run.calibration, run.intervals
+        self._last: tuple[bytes, NDArray[np.float64]] = (b"", np.empty(0))
         own, documents = run.ready(data)
         rows = own.rows(split, matched=matched)
         rows = rows[labelled(own.target[rows])]
@@ -78,8 +79,32 @@ class MaskedRows:
         found = np.asarray(self._answers(present).mean(0))
         return found if self._calibration is None else self._calibration.recalibration(found)
 
-    @torch.no_grad()
+    def interval(
+        self, present: NDArray[np.bool_], level: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(N,) or (N, K) ends of the imputation interval of a level, as it is reported.
+
+        Raises:
+            EvaluationError: The run's intervals are calibrated, and not for this level.
+        """
+        samples = self._answers(present)
+        low, high = np.quantile(samples, ((1 - level) / 2, (1 + level) / 2), axis=0)
+        p = np.asarray(samples.mean(0))
+        if self._interval is not None:
+            low, high = self._interval.widen(level, p, low, high, present)
+        if self._calibration is None:
+            return low, high
+        return self._calibration.ends(p, low), self._calibration.ends(p, high)
+
     def _answers(self, present: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """What the model says itself; the last answer is kept, since a mask is asked about several times."""
+        key = np.packbits(present).tobytes()
+        if self._last[0] != key:
+            self._last = (key, self._ask(present))
+        return self._last[1]
+
+    @torch.no_grad()
+    def _ask(self, present: NDArray[np.bool_]) -> NDArray[np.float64]:
         device = next(self._model.parameters()).device
         answers, start = [], 0
         for batch in self._batches:

@@ -38,12 +38,12 @@ def answer(
     if on_empty == "error":
         refuse_empty(cohort)
     draws, seed = draws or run.config.training.draws, run.config.seed if seed is None else seed
-    found = predict(run.model, data, np.arange(len(data.ids)), documents, draws, seed)
-    found = found if run.calibration is None else run.calibration.apply(found)
+    found = run.reported(predict(run.model, data, np.arange(len(data.ids)), documents, draws, seed))
     if not empty.any():
         return found
     base = prior(run)
-    columns = {name: getattr(found, name).copy() for name in ("probability", "low", "high")}
+    names = ("probability", "low", "high", "drawn_low", "drawn_high")
+    columns = {name: own.copy() for name in names if (own := getattr(found, name)) is not None}
     for values in columns.values():
         values[empty] = base if values.ndim > 1 else base[0]
     return replace(found, **columns)

@@ -16,6 +16,7 @@ from sklar.data.schema import Schema
 from sklar.data.store import PreparedData
 from sklar.encoders import WordPiece, without_weights
 from sklar.errors import DataError, UserError
+from sklar.evaluation import ConformalInterval
 from sklar.mimic.readers import in_rows, readers
 from sklar.models import FusionModel, ModelConfig, create
 from sklar.runs.folder import CONFIG, DATA, METRICS, read_config, read_json
@@ -23,6 +24,7 @@ from sklar.runs.predictions import read_predictions
 from sklar.training.calibration import CALIBRATION, Calibration
 from sklar.training.config import RunConfig
 from sklar.training.inputs import shapes, tokenise, tokenizer_file
+from sklar.training.intervals import INTERVALS, widened
 from sklar.training.members import restore
 from sklar.training.predict import predict
 from sklar.training.reference import GradientBoostingConfig, LogisticRegressionConfig
@@ -132,6 +134,11 @@ class Run:
             draws or self.config.training.draws,
             self.config.seed if seed is None else seed,
         )
+        return self.reported(found)
+
+    def reported(self, predictions: Predictions) -> Predictions:
+        """The model's own predictions with calibrated intervals, recalibrated where that was asked for."""
+        found = widened(predictions, self.intervals)
         return found if self.calibration is None else self.calibration.apply(found)
 
     def ready(self, data: PreparedData) -> tuple[PreparedData, dict[str, Tokens]]:
@@ -168,6 +175,12 @@ class Run:
         """What recalibrates the model's probabilities; None where they are its own."""
         file = self.path / CALIBRATION
         return Calibration.from_dict(read_json(file)) if file.is_file() else None
+
+    @cached_property
+    def intervals(self) -> ConformalInterval | None:
+        """How far imputation intervals reach beyond the draws; None where they are the draws' own."""
+        file = self.path / INTERVALS
+        return ConformalInterval.from_dict(read_json(file)) if file.is_file() else None
 
     def predictions(self, split: str = "test") -> Predictions:
         """The stored predictions of a split."""

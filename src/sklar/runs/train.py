@@ -19,6 +19,7 @@ from sklar.data.store import PreparedData
 from sklar.data.subgroups import SUBGROUPS, subgroup_file
 from sklar.encoders import Backbone, WordPiece
 from sklar.errors import DataError
+from sklar.evaluation import ConformalInterval
 from sklar.models import FusionModel
 from sklar.runs.folder import METRICS, WEIGHTS, enter, to_json
 from sklar.runs.latents import keep_latents
@@ -31,6 +32,7 @@ from sklar.training.config import RunConfig
 from sklar.training.encodings import ENCODINGS, fixed, kept
 from sklar.training.files import write
 from sklar.training.inputs import find_weights, key_of_tokens, tokenise, tokenizer_file, train_tokenizers
+from sklar.training.intervals import INTERVALS, fit_intervals, widened
 from sklar.training.members import Member, fit_members, together
 from sklar.training.memory import peak_memory
 from sklar.training.predict import of, predict
@@ -185,7 +187,11 @@ def _fit_model(config: RunConfig, data: PreparedData, out: Path, progress: bool)
         return predict(model, data, rows, documents, training.draws, config.seed, trained.encodings)
 
     processes.led(lambda: write(out / WEIGHTS, to_json(_origins(model, data.schema, out))))
-    calibration = processes.led(lambda: _finish(config, data, parts, answer, out))
+
+    def reach() -> ConformalInterval | None:
+        return fit_intervals(model, data, documents, training.draws, config.seed, trained.encodings)
+
+    calibration = processes.led(lambda: _finish(config, data, parts, answer, out, reach))
     first, weighted = members[0].summary, training.censoring == "ipcw"
     # the joint that is shown is the first member's
     shown = members[0].model
@@ -210,8 +216,11 @@ def _finish(
     parts: ValidationRows,
     answer: Callable[[NDArray[np.int64]], Predictions],
     out: Path,
+    reach: Callable[[], ConformalInterval | None] = lambda: None,
 ) -> dict[str, Any] | None:
     """Recalibrate where that is asked for, write the predictions of every split, and say what was fitted."""
+    if (interval := reach()) is not None:
+        write(out / INTERVALS, to_json(interval.to_dict()))
     weighted = config.training.censoring == "ipcw"
     calibration = calibrate(config.calibration, parts, answer, weighted, config.seed)
     fitted = None if calibration is None else calibration.to_dict()
@@ -220,7 +229,7 @@ def _finish(
     for split in SPLITS:
         if not len(rows := data.rows(split)):  # who keeps test rows to themselves judges later
             continue
-        predictions = answer(rows)
+        predictions = widened(answer(rows), interval)
         shown = predictions if calibration is None else calibration.apply(predictions)
         write_predictions(out / f"predictions_{split}.parquet", shown)
     return fitted

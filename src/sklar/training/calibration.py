@@ -87,12 +87,19 @@ class Calibration:
 
     def apply(self, predictions: Predictions) -> Predictions:
         """Predictions whose probabilities and intervals went through the map, which rises."""
-        p, recalibration = predictions.probability, self.recalibration
-        if isinstance(recalibration, JointRecalibration):
-            low, high = (recalibration.ends(p, end) for end in (predictions.low, predictions.high))
-        else:
-            low, high = (recalibration(end) for end in (predictions.low, predictions.high))
-        return replace(predictions, probability=recalibration(p), low=low, high=high)
+        p = predictions.probability
+        low, high = (self.ends(p, end) for end in (predictions.low, predictions.high))
+        found = replace(predictions, probability=self.recalibration(p), low=low, high=high)
+        if predictions.drawn_low is None or predictions.drawn_high is None:
+            return found
+        low, high = (self.ends(p, end) for end in (predictions.drawn_low, predictions.drawn_high))
+        return replace(found, drawn_low=low, drawn_high=high)
+
+    def ends(self, probability: Floats, end: Floats) -> Floats:
+        """Ends of intervals around probabilities, of the same shape, after the map."""
+        if isinstance(self.recalibration, JointRecalibration):
+            return self.recalibration.ends(probability, end)
+        return self.recalibration(end)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
