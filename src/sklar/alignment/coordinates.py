@@ -12,16 +12,16 @@ RIDGE = 1e-3
 
 @final
 class CoordinateMoments(nn.Module):
-    r"""Exponentially weighted second moments of each modality's normal scores, coordinate by coordinate.
+    r"""Exponentially weighted second moments of each modality's standardised latents.
 
     The copula couples coordinate j of all modalities, and says nothing of two coordinates of one modality.
     Encoders repeat themselves, though: of 64 coordinates few directions carry all variance. Noise that is
     independent between coordinates would average out in whatever sums over them. With
 
-    .. math:: e = L \epsilon, \qquad L L^T = \mathrm{corr}(x_m)
+    .. math:: e = L \epsilon, \qquad L L^T = \mathrm{corr}(z_m)
 
-    for the scores $x_m$ of modality m, every coordinate is drawn as before, and together they vary as those
-    of a latent do. That is the joint conditional law if scores are normal and all modalities have the same
+    for the latents $z_m$ of modality m, every coordinate is drawn as before, and together they vary as those
+    of a latent do. That is the joint conditional law if latents are normal and all modalities have the same
     correlation between coordinates (a Kronecker covariance).
 
     Args:
@@ -38,9 +38,9 @@ class CoordinateMoments(nn.Module):
         self.momentum = momentum
 
     @torch.no_grad()
-    def update(self, scores: Float[Tensor, "m b d"], present: Bool[Tensor, "b m"]) -> None:
+    def update(self, latents: Float[Tensor, "m b d"], present: Bool[Tensor, "b m"]) -> None:
         """Move the moments towards those of a batch; a modality that no row has stays."""
-        own = torch.where(present.T.unsqueeze(2), scores, 0.0).to(self.product.dtype)
+        own = torch.where(present.T.unsqueeze(2), latents, 0.0).to(self.product.dtype)
         count = present.sum(0)[:, None, None]
         step = self.momentum * (count > 0)
         self.product.mul_(1 - step).baddbmm_(own.mT, own * (step / count.clamp(min=1)))

@@ -21,7 +21,6 @@ from sklar.alignment.terms import TERMS, decorrelation
 from sklar.alignment.uniforms import Latents, Pit, Uniforms
 from sklar.copulas import FAMILIES, Copula, LearnedCopula
 from sklar.marginals import GaussianMixture, MixtureMarginal, rosenblatt_together
-from sklar.special import ndtri_log
 
 
 @final
@@ -68,7 +67,7 @@ class CopulaAlignment(nn.Module):
         heads: q, the learned projections of ``pit="head"``.
         estimate: Copula parameters that imputation uses: running "moments" of the latents (learned
             parameters lag behind them), a "fit" to the last complete rows, or the "learned" ones.
-        noise: Of the coordinates of a conditional draw in evaluation: "correlated" as their normal scores
+        noise: Of the coordinates of a conditional draw in evaluation: "correlated" as the latents
             are, which leaves the law of each coordinate, or "independent", which averages out where they
             repeat each other. In training it is independent, which keeps an imputed token near its centre.
         init_tau: Kendall's tau to start from; at independence the alignment has no gradient.
@@ -184,7 +183,7 @@ class CopulaAlignment(nn.Module):
         if self.training:
             cast(Estimator, self.estimator).update(latents.log_u.detach(), latents.log_sf.detach(), present)
             if self.coordinates is not None:
-                self.coordinates.update(_scores(latents), present)
+                self.coordinates.update(_standardised(latents), present)
             self._remember(latents)
             self._tell_of_no_pairs(latents)
             if isinstance(self.pit, Official):
@@ -388,9 +387,7 @@ class CopulaAlignment(nn.Module):
 
 
 @torch.no_grad()
-def _scores(latents: Latents) -> Float[Tensor, "m b d"]:
-    """Normal scores of the Rosenblatt uniforms."""
-    if latents.mixtures[0].components > 1:
-        return ndtri_log(latents.log_u, latents.log_sf).movedim(-1, 0)
+def _standardised(latents: Latents) -> Float[Tensor, "m b d"]:
+    """Latents at the mean and on the scale of their mixtures; with one component these are normal scores."""
     pairs = zip(latents.z, latents.mixtures, strict=True)
-    return torch.stack([(z - own.loc[0]) / own.scale[0] for z, own in pairs])
+    return torch.stack([(z - own.mean) / own.stddev for z, own in pairs])
