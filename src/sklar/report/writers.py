@@ -83,7 +83,7 @@ def patients_table(predictions: Predictions, count: int = 6) -> Table:
     """
     _, first = np.unique(predictions.present, axis=0, return_index=True)
     rows, outputs = sorted(first)[:count], predictions.outputs
-    table = Table(title="A few patients (imputation interval: spread over draws of what is missing)")
+    table = Table(title="A few patients (imputation interval: what the missing leaves open, in 95 of 100)")
     for name in ("patient", *predictions.modalities):
         table.add_column(name)
     if not outputs:

@@ -61,8 +61,10 @@ class Prediction(BaseModel):
 
     id: str | None
     probability: float | dict[str, float] | None
-    low: float | dict[str, float] | None = Field(description="2.5 % quantile over draws of what is missing")
-    high: float | dict[str, float] | None = Field(description="97.5 % quantile; no confidence interval")
+    low: float | dict[str, float] | None = Field(
+        description="Where the probability would lie, in 95 of 100 rows, if nothing were missing"
+    )
+    high: float | dict[str, float] | None = Field(description="Its upper end; no confidence interval")
     observed: list[str]
     imputed: list[str]
     warnings: list[str]
