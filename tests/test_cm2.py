@@ -54,10 +54,18 @@ def test_modality_dropout_hides_present_modalities_but_never_all_of_a_row() -> N
     kept = model._hide(present)
     assert not (kept & ~present).any()
     assert kept.any(1).all()
-    several = present.sum(1) == 3
-    hidden = 1 - kept[several].float().mean()
+    hidden = 1 - model._hide(ALL.repeat(400, 1)).float().mean()
     # of three modalities the one with the largest noise always stays
     assert 0.45 < float(hidden) < 0.7
+
+
+def test_modality_dropout_spares_what_few_rows_have() -> None:
+    present = torch.ones(4000, 3, dtype=torch.bool)
+    present[400:, 1] = False
+    hidden = 1 - make(modality_dropout=0.5).train()._hide(present)[:400].float().mean(0)
+    # at most one in twenty of the rare one, half of the others but where all are hidden
+    assert float(hidden[1]) < 0.1
+    assert float(hidden[[0, 2]].min()) > 0.35
 
 
 def test_hidden_modalities_still_take_part_in_the_alignment() -> None:

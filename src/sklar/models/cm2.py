@@ -59,7 +59,8 @@ class CM2Config(BaseModel):
         imputation_gradient: What an imputed latent differentiates in, see `sklar.alignment.Request`.
         training_draws: Draws of the missing latents per row in training, over which its loss is averaged;
             "stratified" draws are one per combination of components instead.
-        modality_dropout: Share of present modalities that training hides from the fusion.
+        modality_dropout: Share of a modality's rows in which training hides it from the fusion, times the
+            share of the batch's rows that have it.
         mark_imputed: Add learned vectors that say what was imputed, and how loosely.
         discount_imputed: Gate imputed tokens by their spread, see `sklar.models.tokens.Tokens`.
         fusion: See `FusionConfig`.
@@ -218,7 +219,9 @@ class CM2(FusionModel):
         noise = torch.rand(present.shape, device=present.device)
         # the present modality with the largest noise always stays
         kept = torch.where(present, noise, -1.0).argmax(1, keepdim=True)
-        hidden = (noise < self.config.modality_dropout).scatter(1, kept, False)
+        # what few rows have is needed in them, and its absence is known well
+        rate = self.config.modality_dropout * present.to(noise.dtype).mean(0)
+        hidden = (noise < rate).scatter(1, kept, False)
         return present & ~hidden
 
 
