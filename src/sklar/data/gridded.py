@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sklar.data.modalities import GriddedSeries
-from sklar.data.nested import Cells, file_records, is_list, is_text, lengths, plain
+from sklar.data.nested import Cells, by_form, is_text, lengths, plain
 from sklar.data.records import Clock, Content, owners
 from sklar.data.tables import as_numbers, column, first, listed
 from sklar.errors import DataError, nearest
@@ -27,19 +27,12 @@ def grid_records(spec: GriddedSeries, cells: Cells) -> pa.Table:
     Raises:
         DataError: The column holds something else, or what it holds does not suit the schema.
     """
-    kind = cells.values.type
-    if not len(cells.rows):
-        return cells.table(cells.rows, grid=pa.array([], pa.list_(pa.float64())))
-    if is_text(kind):
-        return file_records(None, cells, partial(_long, spec))
-    if is_list(kind) and pa.types.is_struct(kind.value_type):
-        flat = cells.flat()
-        names = [field.name for field in flat.values.type]
-        return _long(spec, flat, pa.table(dict(zip(names, flat.values.flatten(), strict=True))))
-    if is_list(kind) and is_list(plain(cells.values[:0].flatten()).type):
-        return _matrices(spec, cells)
-    raise cells.unreadable(
-        "lists of records with time, variable and value, matrices of the stored columns, or paths"
+    return by_form(
+        cells,
+        None,
+        partial(_long, spec),
+        partial(_matrices, spec),
+        "lists of records with time, variable and value, matrices of the stored columns, or paths",
     )
 
 

@@ -129,20 +129,39 @@ def series_records(spec: TimeSeries, cells: Cells) -> pa.Table:
     Raises:
         DataError: The column holds something else, or what it holds does not suit the schema.
     """
+    return by_form(
+        cells,
+        spec.root,
+        partial(_long, spec),
+        partial(_matrix, spec),
+        "lists of records with time, variable and value, matrices (lists of rows of numbers), or paths",
+    )
+
+
+def by_form(
+    cells: Cells,
+    root: str | None,
+    long: Callable[[Cells, pa.Table], pa.Table],
+    matrices: Callable[[Cells], pa.Table],
+    holds: str,
+) -> pa.Table:
+    """A column of series, read by what it is: paths, lists of records, or lists of lists; else it ``holds``.
+
+    Raises:
+        DataError: The column is something else.
+    """
     kind = cells.values.type
     if not len(cells.rows):
         return cells.table(cells.rows, grid=pa.array([], pa.list_(pa.float64())))
     if is_text(kind):
-        return file_records(spec.root, cells, partial(_long, spec))
+        return file_records(root, cells, long)
     if is_list(kind) and pa.types.is_struct(kind.value_type):
         flat = cells.flat()
         names = [field.name for field in flat.values.type]
-        return _long(spec, flat, pa.table(dict(zip(names, flat.values.flatten(), strict=True))))
+        return long(flat, pa.table(dict(zip(names, flat.values.flatten(), strict=True))))
     if is_list(kind) and is_list(plain(cells.values[:0].flatten()).type):
-        return _matrix(spec, cells)
-    raise cells.unreadable(
-        "lists of records with time, variable and value, matrices (lists of rows of numbers), or paths"
-    )
+        return matrices(cells)
+    raise cells.unreadable(holds)
 
 
 def documents(spec: Text, cells: Cells) -> pa.Table:
