@@ -88,13 +88,14 @@ class Imputed:
 def conditional(joint: "CopulaAlignment", request: Request) -> Imputed:
     """Draw the missing given the observed: conditional quantiles of noise, then back to latents.
 
-    In evaluation the noise of a modality's coordinates is correlated as their normal scores are, unless the
+    In evaluation the noise of a modality's coordinates is correlated as its latents are, unless the
     alignment has it independent (`sklar.alignment.coordinates`). Several missing modalities are drawn one
     after the other, each draw joining the conditions of the next. Rows with nothing observed get
     unconditional draws.
     """
     absent = _absent(joint, request)
-    factors = joint.noise_factors()
+    # a factorisation, which complete rows need not wait for
+    factors = joint.noise_factors() if any(map(len, absent.values())) else None
     uniforms = []
     for column, (name, rows) in enumerate(absent.items()):
         factor = None if factors is None else factors[column]
