@@ -39,9 +39,9 @@ def schema() -> Schema:
         id="digit_id",
         label="digit",
         classes=tuple(str(k) for k in range(10)),
-        modalities={
-            "picture": Image(height=16, width=15),
+        modalities={  # DAFT, MMTM and DrFuse are built on the first, which has to be there
             "fourier": TimeSeries(variables=names, steps=COEFFICIENTS // BESIDE, step=1),
+            "picture": Image(height=16, width=15),
         },
     )
 

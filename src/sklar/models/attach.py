@@ -1,15 +1,19 @@
 """Where a block attaches that lets one modality, the hub, and each of the others modulate each other."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from sklar.encoders import Backbone
 from sklar.errors import UserError, nearest
 
 After = Literal["last", "every"] | Annotated[int, Field(ge=1)]
 """After which stages of a backbone: the last, every one, or that many."""
+
+HUBS = {"daft": "target", "drfuse": "hub", "mmtm": "hub"}
+"""Models that one modality stands in the middle of, and the setting that names it."""
 
 
 def hub_and_others(
@@ -29,6 +33,29 @@ def hub_and_others(
         raise UserError(f"{field} is {hub!r}; name one of {', '.join(names)}{nearest(hub, names)}")
     chosen = hub or names[0]
     return chosen, tuple(name for name in names if name != chosen)
+
+
+def tell_of_absent_hub(config: BaseModel, share: Mapping[str, float]) -> None:
+    """Warn where the hub is often absent and another modality is not: the model was made for the opposite.
+
+    Args:
+        config: Of any model.
+        share: Of the training rows that have each modality, in the order of the modalities.
+    """
+    model = getattr(config, "name", "")
+    if model not in HUBS:
+        return
+    field = HUBS[model]
+    hub = getattr(config, field) or next(iter(share))
+    fullest = max(share, key=lambda name: share[name])
+    if hub not in share or share[hub] > 0.75 or 1 - share[fullest] > (1 - share[hub]) / 2:
+        return
+    warnings.warn(
+        f"{model} is built on {hub!r}, which {1 - share[hub]:.0%} of the training rows lack: it does better "
+        f"on a modality that is nearly always there, for instance model.{field}={fullest} "
+        f"(absent from {1 - share[fullest]:.0%})",
+        stacklevel=2,
+    )
 
 
 def stages(backbone: Backbone, after: After, name: str) -> tuple[int, ...]:

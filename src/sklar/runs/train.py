@@ -21,6 +21,7 @@ from sklar.encoders import Backbone, WordPiece
 from sklar.errors import DataError
 from sklar.evaluation import ConformalInterval
 from sklar.models import FusionModel
+from sklar.models.attach import tell_of_absent_hub
 from sklar.runs.folder import METRICS, WEIGHTS, enter, to_json
 from sklar.runs.latents import keep_latents
 from sklar.runs.predictions import write_predictions
@@ -134,11 +135,13 @@ class _Trained:
 def _members(
     config: RunConfig, data: PreparedData, out: Path, progress: bool, watch: Watch | None = None
 ) -> _Trained:
-    there = np.atleast_1d(data.present[data.rows("train")].any(axis=0))
-    lost = [name for name, some in zip(data.modalities, there, strict=True) if not some]
+    training, settings = config.training, model_config(config)
+    there = data.present[data.rows("train")].mean(axis=0)
+    share = dict(zip(data.modalities, np.atleast_1d(there).tolist(), strict=True))
+    lost = [name for name, some in share.items() if not some]
     if lost:
         raise DataError(f"modality {lost[0]!r} is absent in every training row: remove it from the schema")
-    training, settings = config.training, model_config(config)
+    tell_of_absent_hub(settings, share)
 
     def read_texts() -> tuple[dict[str, WordPiece], dict[str, Tokens]]:
         tokenizers = train_tokenizers(data, settings.encoders, out)
