@@ -143,7 +143,7 @@ def test_what_cannot_be_used_is_said_of_its_row() -> None:
     ("records", "said"),
     [
         ([event(-3, "Heart rate", 80)], "'Heart rate' is not a variable; did you mean Heart Rate"),
-        ([{"time": -3, "heart_rate": 80.0}], "'heart_rate' is not a variable"),
+        ([{"time": -3, "heart_rate": 80.0}], "column 'heart_rate' is not a variable"),
         ([event(-3, "Heart Rate", "fast")], "value of Heart Rate"),
         ([event(0.5, "Heart Rate", 80)], r"later than the moment of prediction.*\+0.5 hours"),
     ],

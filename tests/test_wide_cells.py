@@ -70,6 +70,15 @@ def test_a_series_may_be_a_file_of_records(tmp_path, ending):
     )
 
 
+def test_a_file_may_name_its_subject_but_no_stranger(tmp_path):
+    path = tmp_path / "0.csv"
+    path.write_text("id,time,hr\n0,-1,70\n")
+    assert of(VITALS, x=[str(path)]).counts["used"] == 1
+    path.write_text("id,time,hr,bpp\n0,-1,70,120\n")
+    with pytest.raises(DataError, match=r"0\.csv': column 'bpp' is not a variable"):
+        of(VITALS, x=[str(path)])
+
+
 records = st.lists(
     st.tuples(st.integers(0, 4), st.floats(-4, 0), st.sampled_from(["hr", "bp"]), st.floats(-9, 9)),
     max_size=20,
@@ -167,8 +176,14 @@ BROKEN = {
     "series of numbers": (VITALS, {"x": [1.0]}, "the column is double; it holds lists of records"),
     "records without time": (VITALS, {"x": [[{"variable": "hr", "value": 1.0}]]}, "no column 'time'"),
     "records without values": (VITALS, {"x": [[{"time": -1.0, "spo2": 1.0}]]}, "they need time, variable"),
+    "column of no variable": (
+        VITALS.model_copy(update={"variables": ("heart_rate", "bp")}),
+        {"x": [[{"time": -1.0, "hart_rate": 70.0, "bp": 120.0}]]},
+        r"column 'hart_rate' is not a variable \(heart_rate, bp\); did you mean heart_rate\?. Rename it",
+    ),
     "unknown variable": (
-        VITALS, {"x": [[{"time": -1.0, "variable": "spo2", "value": 1.0}]]}, "variable 'spo2' in row 0",
+        VITALS, {"x": [[{"time": -1.0, "variable": "hr2", "value": 1.0}]]},
+        r"variable 'hr2' in row 0 \(1 rows\) is not in the schema \(hr, bp\); did you mean hr",
     ),
     "too few bins": (VITALS, {"x": [None, [[1.0, 2.0]]]}, r"row 1 \(id 1\): 1 rows of numbers.*has 3 bins"),
     "too many variables": (VITALS, {"x": [[[1.0, 2.0, 3.0]] * 3]}, r"row 0 \(id 0\): a row of 3 numbers"),

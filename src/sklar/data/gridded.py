@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 from sklar.data.modalities import GriddedSeries
 from sklar.data.nested import Cells, by_form, is_text, lengths, plain
 from sklar.data.records import Clock, Content, owners
-from sklar.data.tables import as_numbers, column, first, listed
-from sklar.errors import DataError, nearest
+from sklar.data.tables import as_numbers, check_variables, column, first, listed
+from sklar.errors import DataError
 
 
 def grid_records(spec: GriddedSeries, cells: Cells) -> pa.Table:
@@ -106,12 +106,8 @@ def _long(spec: GriddedSeries, cells: Cells, records: pa.Table) -> pa.Table:
         return cells.table(
             cells.rows, time=time, variable=records["variable"].combine_chunks(), **_spelt(value, cells.where)
         )
-    names = [name for name in records.column_names if name != "time"]
-    if strange := [name for name in names if name not in spec.variables]:
-        raise DataError(
-            f"{cells.where}: {strange[0]!r} is not a variable{nearest(strange[0], spec.variables)}; "
-            f"these are: {', '.join(spec.variables)}"
-        )
+    names = [name for name in records.column_names if name not in ("time", cells.id_column)]
+    check_variables(names, spec.variables, cells.where)
     parts = []
     for name in names:
         own = column(records, name, cells.where)

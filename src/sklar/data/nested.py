@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from sklar.data.modalities import Image, Text, TimeSeries
 from sklar.data.pictures import covering
-from sklar.data.tables import as_numbers, column, first, listed
+from sklar.data.tables import as_numbers, check_variables, column, first, listed
 from sklar.errors import DataError, UserError
 
 OnMissingFile = Literal["error", "missing"]
@@ -256,10 +256,9 @@ def _long(spec: TimeSeries, cells: Cells, records: pa.Table) -> pa.Table:
             f"{cells.where}: records have {listed(records.column_names)}; they need time, variable and "
             f"value, or time and a column per variable ({listed(spec.variables)})"
         )
-    value = np.stack(
-        [as_numbers(column(records, name, cells.where), cells.where, name) for name in measured], 1
-    )
-    return _melt(cells, np.arange(len(time)), time, value, measured)
+    check_variables(set(records.column_names) - {"time", cells.id_column}, spec.variables, cells.where)
+    value = [as_numbers(column(records, name, cells.where), cells.where, name) for name in measured]
+    return _melt(cells, np.arange(len(time)), time, np.stack(value, 1), measured)
 
 
 def _melt(
@@ -328,7 +327,8 @@ def file_records(root: str | None, cells: Cells, long: Callable[[Cells, pa.Table
             records = reader(path)
         except (OSError, pa.ArrowInvalid) as error:
             raise DataError(f"{cells.called(place)}: {path!r} cannot be read ({error})") from None
-        only = replace(cells, rows=np.repeat(cells.rows[place], records.num_rows))
+        rows = np.repeat(cells.rows[place], records.num_rows)
+        only = replace(cells, rows=rows, where=f"{cells.where}, {path!r}")
         parts.append(long(only, records))
     if not parts:
         return cells.table(cells.rows, grid=pa.array([], pa.list_(pa.float64())))

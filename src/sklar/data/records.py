@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklar.data.pictures import read_picture
 from sklar.data.schema import UNIT_SECONDS, Image, Text, TimeSeries
 from sklar.data.tables import as_names, as_numbers, column, first, listed, positions
-from sklar.errors import DataError
+from sklar.errors import DataError, nearest
 
 FILES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 """Columns of paths, and of the bytes of files."""
@@ -254,9 +254,11 @@ def _variables(table: pa.Table, where: str, spec: TimeSeries) -> NDArray[np.int6
     code = positions(names, pa.array(spec.variables, pa.string()))
     if (lost := code < 0).any():
         row = first(lost)
+        strange = names[row].as_py()
         raise DataError(
-            f"{where}: variable {names[row].as_py()!r} in row {row} ({int(lost.sum())} rows) is not in the "
-            f"schema ({listed(spec.variables)}). Add it to the modality's variables, or drop those rows"
+            f"{where}: variable {strange!r} in row {row} ({int(lost.sum())} rows) is not in the schema "
+            f"({listed(spec.variables)}){nearest(strange, spec.variables)}. Rename it, add it to the "
+            "modality's variables, or drop those rows"
         )
     return code
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sklar.errors import DataError, UserError
+from sklar.errors import DataError, UserError, nearest
 
 
 def as_table(frame: Any, name: str) -> pa.Table:
@@ -139,6 +139,21 @@ def as_numbers(array: pa.Array, where: str, name: str) -> NDArray[np.float64]:
 def as_strings(names: pa.Array) -> NDArray[np.str_]:
     """Arrow strings as a numpy array."""
     return np.asarray(names.to_numpy(zero_copy_only=False), dtype=np.str_)
+
+
+def check_variables(names: Iterable[str], variables: Iterable[str], where: str) -> None:
+    """Nothing if all columns of records that have one per variable are variables.
+
+    Raises:
+        DataError: One is not; passing it over would lose what is only misspelt.
+    """
+    known = list(variables)
+    if strange := sorted(set(names) - set(known)):
+        raise DataError(
+            f"{where}: column {strange[0]!r} is not a variable ({listed(known, 20)})"
+            f"{nearest(strange[0], known)}. Rename it, add it to the modality's variables, or leave it out "
+            f"(columns that are none: {listed(strange)})"
+        )
 
 
 def positions(names: pa.Array, among: pa.Array) -> NDArray[np.int64]:
