@@ -150,6 +150,14 @@ def test_doctor_checks_the_installation_and_a_folder(folders: Path) -> None:
         (["report", "{d}/nowhere"], 2, "no such run folder"),
         (["predict", "{d}/logistic", "--data", "{d}/data", "-o", "{d}/x.parquet"], 2, "no weights"),
         (["predict", "{d}/cm2", "--data", "{d}/data", "-o", "{d}/x.parquet", "--split", "all"], 2, "train"),
+        *(
+            (
+                ["predict", "{d}/cm2", "--data", "{d}/data", "-o", "{d}/x.parquet", option, value],
+                2,
+                f"{option} is of a table",
+            )
+            for option, value in {"--on-late": "error", "--on-empty": "null", "--long": "labs=x.csv"}.items()
+        ),
         (["train", "cm2", "--out", "{d}/x"], 2, "--data"),
         (["demo", "--censoring", "none"], 2, "complete"),
     ],

@@ -10,8 +10,12 @@ from sklar.cli.options import AsJson, Long, OnEmpty, OnLate, OnUndated, Undated,
 from sklar.cli.output import note, progress_bar, show, show_json, show_rich
 from sklar.errors import UserError
 
+_OF_TABLES = ("long", "on_empty", "on_late", "on_undated")
+"""Options that say how a table is read; what a prepared folder holds was settled when it was written."""
+
 
 def predict(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A finished run.")],
     table: Annotated[
         Path | None,
@@ -43,6 +47,8 @@ def predict(
         raise UserError(
             "predict either a table (sklar predict RUN new.parquet) or a prepared folder (--data)"
         )
+    if data is not None:
+        _refuse_of_tables(context)
     if split is not None and data is None:
         raise UserError(f"--split {split} is of a prepared folder; all rows of a table are predicted")
     started = time.monotonic()
@@ -60,6 +66,16 @@ def predict(
         show(", ".join(f"{count:,} {pattern}" for pattern, count in patterns.items()))
     for text, count in told.get("warnings", {}).items():
         note(f"warning: {count:,} rows: {text}")
+
+
+def _refuse_of_tables(context: typer.Context) -> None:
+    for name in _OF_TABLES:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UserError(
+                f"--{name.replace('_', '-')} is of a table; the rows of a prepared folder (--data) were read "
+                "when it was prepared. Leave it out, or predict the table itself (sklar predict RUN new.parquet)"
+            )
 
 
 def _folder(
