@@ -3,8 +3,10 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -25,6 +27,7 @@ from sklar.explanation import (
     integrated_gradients,
     largest,
     read_explanation,
+    write_explanation,
 )
 from sklar.models import Ensemble, FusionModel
 from sklar.training.config import resolve
@@ -265,8 +268,6 @@ def test_chosen_rows_are_explained_and_none_is_named_on_the_screen(
 
 
 def test_restricted_rows_are_kept_from_others(run: runs.Run, data: PreparedData, tmp_path: Path) -> None:
-    from sklar.explanation import write_explanation
-
     found = explain_run(run, data, count=1)
     write_explanation(tmp_path / "why.parquet", found, private=True)
     for path in tmp_path.iterdir():
@@ -276,6 +277,32 @@ def test_restricted_rows_are_kept_from_others(run: runs.Run, data: PreparedData,
 def test_another_file_is_no_explanation(run: runs.Run) -> None:
     with pytest.raises(DataError, match="is no explanation"):
         read_explanation(run.path / "predictions_test.parquet")
+
+
+DAMAGE = {
+    "no JSON": lambda table, _: table.replace_schema_metadata({"sklar": "{"}),
+    "a key less": lambda table, about: _saying(table, {"rows": about["rows"]}),
+    "rows that are none": lambda table, about: _saying(table, about | {"rows": 3}),
+    "a share less": lambda table, about: _saying(table, about | {"modalities": ["labs", "x_ray"]}),
+    "a number that is none": lambda table, about: _saying(table, about | {"base": None}),
+    "a row less": lambda table, about: _saying(table, about | {"rows": about["rows"][:-1]}),
+    "a column less": lambda table, _: table.drop_columns("contribution"),
+    "no names": lambda table, _: table.drop_columns("id"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_explanation_says_so(found: Explanation, tmp_path: Path, damage: Any) -> None:
+    path = tmp_path / "why.parquet"
+    write_explanation(path, found, private=False)
+    table = pq.read_table(path)
+    pq.write_table(damage(table, json.loads(table.schema.metadata[b"sklar"])), path)
+    with pytest.raises(DataError, match=r"why\.parquet is no explanation, or damaged .*sklar explain writes"):
+        read_explanation(path)
+
+
+def _saying(table: pa.Table, about: dict[str, Any]) -> pa.Table:
+    return table.replace_schema_metadata({"sklar": json.dumps(about)})
 
 
 def test_a_reference_has_nothing_to_explain(data: PreparedData, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Explanations of a run's rows, and the file that keeps them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sklar.data.store import PreparedData
 from sklar.errors import DataError, UserError, nearest
 from sklar.evaluation import spread
 from sklar.explanation.explain import Explanation, explain
+from sklar.explanation.features import COLUMNS
 from sklar.runs import Run
 from sklar.training.files import whole
 
@@ -120,11 +121,18 @@ def read_explanation(path: Path) -> Explanation:
     try:
         table = pq.read_table(path)
         about = json.loads((table.schema.metadata or {})[_ABOUT])
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        return _explanation(about, table.drop_columns("id").replace_schema_metadata(None).cast(COLUMNS))
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} is no explanation, or damaged ({error}): sklar explain writes one"
+            f"{path} is no explanation, or damaged ({error!r}): sklar explain writes one"
         ) from error
+
+
+def _explanation(about: Mapping[str, Any], features: pa.Table) -> Explanation:
+    """The inverse of `explanation_dict`; errors are those of Python."""
     rows, modalities = about["rows"], tuple(about["modalities"])
+    if not np.isin(features["row"], np.arange(len(rows))).all():
+        raise ValueError("features of rows that are not there")
 
     def column(name: str) -> NDArray[np.float64]:
         return np.array([row[name] for row in rows], dtype=np.float64)
@@ -136,9 +144,9 @@ def read_explanation(path: Path) -> Explanation:
         probability=column("probability"),
         baseline=column("baseline"),
         gap=column("gap"),
-        shapley=np.array([[row["shapley"][name] for name in modalities] for row in rows]),
-        base=about["base"],
-        features=table.drop_columns("id").replace_schema_metadata(None),
+        shapley=np.array([[row["shapley"][name] for name in modalities] for row in rows], dtype=np.float64),
+        base=float(about["base"]),
+        features=features,
     )
 
 
