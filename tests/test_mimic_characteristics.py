@@ -11,7 +11,7 @@ import pytest
 from raw_mimic import Hospital
 from sklar import PreparedData, runs
 from sklar.data.subgroups import SUBGROUPS, read_subgroups, subgroup_file
-from sklar.mimic import prepare
+from sklar.mimic import plan, prepare
 from sklar.mimic.characteristics import characteristics
 from sklar.mimic.hospital import HospitalPlan, write_hospital
 from sklar.mimic.layout import MIMIC_IV
@@ -118,3 +118,12 @@ def test_the_first_version_of_mimic_iv_calls_it_ethnicity():
     assert columns.present(["hadm_id", "ethnicity"])["race"] == "ethnicity"
     assert columns.present(["ethnicity", "race"])["race"] == "race"
     assert "race" not in columns.present(["hadm_id"])
+
+
+@pytest.mark.parametrize("called", ["ethnicity", "race"])
+def test_a_plan_names_the_column_that_is_read(tmp_path, called):
+    path = Hospital(stays=1).write_four(tmp_path) / "admissions.csv"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{header},{called.upper()}", *(f"{row},WHITE" for row in rows)]) + "\n")
+    found = next(own.columns for own in plan("mimic-iv", tmp_path) if own.table == "admissions")
+    assert {"ethnicity", "race"} & set(found) == {called}

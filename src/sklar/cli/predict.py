@@ -74,7 +74,7 @@ def _refuse_of_tables(context: typer.Context) -> None:
         if source is not None and source.name == "COMMANDLINE":
             raise UserError(
                 f"--{name.replace('_', '-')} is of a table; the rows of a prepared folder (--data) were read "
-                "when it was prepared. Leave it out, or predict the table itself (sklar predict RUN new.parquet)"
+                "when it was prepared. Leave it out, or predict the table itself (sklar predict RUN TABLE)"
             )
 
 

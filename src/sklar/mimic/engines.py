@@ -86,9 +86,17 @@ class Engine(ABC):
         """
         table = self._open(name)
         table = table.rename({column.lower(): column for column in table.columns if column.lower() != column})
-        check_columns(self.layout, name, list(table.columns), self.where(name))
-        spec = self.layout.tables[name]
-        return table.select(**{own: table[raw] for own, raw in spec.present(table.columns).items()})
+        return table.select(**{own: table[raw] for own, raw in self.columns(name).items()})
+
+    def columns(self, name: str) -> dict[str, str]:
+        """Our names of a raw table's columns to its own, in lower case.
+
+        Raises:
+            DataError: A column is missing.
+        """
+        found = [column.lower() for column in self._open(name).columns]
+        check_columns(self.layout, name, found, self.where(name))
+        return self.layout.tables[name].present(found)
 
 
 class RemoteEngine(Engine):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sklar.mimic.engines import Engine
-from sklar.mimic.layout import Layout, layout_of
+from sklar.mimic.layout import layout_of
 from sklar.mimic.open import open_engine
 from sklar.mimic.radiographs.files import find_metadata
 from sklar.mimic.radiographs.modality import Radiographs, radiographs_of
@@ -20,7 +20,7 @@ class Reading:
         table: Our name of it.
         where: Its file, or its place in the database.
         bytes: Size of the file; None in a database and of folders.
-        columns: Columns that would be read, as the table calls them.
+        columns: Columns that would be read, as the table calls them, in lower case.
     """
 
     table: str
@@ -52,7 +52,7 @@ def plan(
     layout = layout.with_notes() if notes else layout
     reader = open_engine(engine, raw, layout, memory_limit, None, Path.cwd() / "plan")
     try:
-        readings = [_reading(reader, layout, name) for name in layout.tables]
+        readings = [_reading(reader, name) for name in layout.tables]
     finally:
         reader.close()
     return readings if place is None else [*readings, *_pictures(place)]
@@ -70,7 +70,6 @@ def _pictures(place: Radiographs) -> list[Reading]:
     return readings
 
 
-def _reading(reader: Engine, layout: Layout, name: str) -> Reading:
-    found = reader.table(name).columns
-    columns = tuple(layout.tables[name].raw(own) for own in found)
+def _reading(reader: Engine, name: str) -> Reading:
+    columns = tuple(reader.columns(name).values())
     return Reading(name, reader.where(name), reader.size(name), columns)
