@@ -1,5 +1,6 @@
 """What every fusion model promises, run over the table of models."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch.nn import functional
 from batches import ALL, SHAPES, SOME, TINY, some_batch, with_noise_in_absent
 from sklar.encoders import Backbone
 from sklar.errors import UserError
-from sklar.models import MODELS, CM2Config, FusionModel, ModelConfig, TaskName, create
+from sklar.models import MODELS, CM2Config, Ensemble, FusionModel, ModelConfig, TaskName, create
 
 SMALL: dict[str, dict[str, Any]] = {
     "interleaved": {"dim": 8, "heads": 2, "layers": 2, "embedding": 4, "time_heads": 2, "queries": 4},
@@ -185,6 +186,17 @@ def test_probabilities_have_one_row_per_draw(case: str) -> None:
     assert ((draws > 0) & (draws < 1)).all()
     again = model.predict_draws(batch, 4, Generator().manual_seed(0))
     torch.testing.assert_close(draws, again, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("case", [*(case for case in SETTINGS if case.startswith("cm2")), "daft"])
+def test_what_is_hidden_from_answers_is_as_if_it_were_absent(case: str) -> None:
+    model, batch = Ensemble([make(case, seed=1), make(case, seed=2)]).eval(), some_batch(ALL)
+    answer = model.answers(batch)
+    for pattern in SOME.unique(dim=0):
+        seen = pattern.expand(len(batch), -1).contiguous()
+        wanted = model.predict_draws(replace(batch, present=seen), 3, Generator().manual_seed(1))
+        found = answer(seen, 3, Generator().manual_seed(1))
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
 @every_model

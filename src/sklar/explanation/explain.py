@@ -1,7 +1,7 @@
 """What a model's predictions of some rows were made from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -156,13 +156,14 @@ def _some(
     )
 
 
+@torch.no_grad()
 def _shapley(
     model: FusionModel, batch: Batch, base: float, draws: int, seed: int, output: int
 ) -> NDArray[np.float64]:
-    @torch.no_grad()
+    answer = model.answers(batch)
+
     def predict(present: NDArray[np.bool_]) -> NDArray[np.float64]:
-        seen = replace(batch, present=torch.from_numpy(present.copy()).to(batch.present.device))
-        drawn = model.predict_draws(seen, draws, Generator().manual_seed(seed))
+        drawn = answer(torch.from_numpy(present.copy()), draws, Generator().manual_seed(seed))
         return _numpy(drawn.mean(0)[:, output])
 
     subsets, answers = coalitions(predict, batch.present.cpu().numpy(), base)

@@ -1,14 +1,19 @@
 """What every fusion model promises: logits, latents and named penalties from a masked batch."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
 from sklar.alignment import CopulaAlignment
 from sklar.models.tasks import TASKS
 from sklar.types import Batch, Objective, Output, TaskName
+
+Answer = Callable[[Bool[Tensor, "b m"], int, Generator | None], Float[Tensor, "s b k"]]
+"""What `FusionModel.predict_draws` returns, from what the model may see of each row, S and a generator."""
 
 
 class FusionModel(nn.Module, ABC):
@@ -26,6 +31,11 @@ class FusionModel(nn.Module, ABC):
     def joint(self) -> CopulaAlignment | None:
         """The joint of the latents, for models that learn one."""
         return next((m for m in self.children() if isinstance(m, CopulaAlignment)), None)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output:
@@ -65,6 +75,15 @@ class FusionModel(nn.Module, ABC):
     ) -> Float[Tensor, "s b k"]:
         """Probabilities of S draws of whatever the model imputes; S = 1 for models that draw nothing."""
         return self.probability(self(batch).logits).unsqueeze(0)
+
+    def answers(self, batch: Batch) -> Answer:
+        """Predictions of a batch, wherever it is, of which the model sees a part, never more than there is.
+
+        What does not depend on the part may be computed once, here.
+        """
+        return lambda seen, draws, generator: self.predict_draws(
+            replace(batch, present=seen).to(self.device), draws, generator
+        )
 
     def predict_proba(
         self, batch: Batch, draws: int = 20, generator: Generator | None = None

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from sklar.alignment import GRADIENTS, CopulaAlignment, Gradient, Imputed, Noise, Standardise, UnitLength
 from sklar.copulas import FAMILIES
 from sklar.encoders import EncoderConfig, Encoders
-from sklar.models.base import FusionModel
+from sklar.models.base import Answer, FusionModel
 from sklar.models.fusion import FUSIONS, FusionConfig
 from sklar.models.tokens import Tokens
 from sklar.types import Batch, Output, Samples
@@ -184,24 +184,37 @@ class CM2(FusionModel):
         """
         z = self.latents(batch)
         with _full_precision(batch):
-            return self._draw(z, batch, draws, generator)
+            return self._draw(z, batch.present, draws, generator)
+
+    def answers(self, batch: Batch) -> Answer:
+        """Encodes once: the latent of a modality that is hidden is one that is absent."""
+        here = batch.to(self.device)
+        z = self.latents(here)
+
+        def answer(seen: Tensor, draws: int, generator: Generator | None) -> Tensor:
+            there = seen.to(self.device)
+            left = {name: value * there[:, [m]] for m, (name, value) in enumerate(z.items())}
+            with _full_precision(here):
+                return self._draw(left, there, draws, generator)
+
+        return answer
 
     def _draw(
-        self, z: dict[str, Tensor], batch: Batch, draws: int, generator: Generator | None
+        self, z: dict[str, Tensor], present: Tensor, draws: int, generator: Generator | None
     ) -> Float[Tensor, "s b k"]:
-        complete = batch.present.all(1)
+        complete = present.all(1)
         noise = Noise(draws, generator, shared=True)
         out = None
         for rows, own in ((complete, Noise(shared=True)), (~complete, noise)):
             index = rows.nonzero().squeeze(1)
             if not len(index):
                 continue
-            present = batch.present[index]
+            here = present[index]
             gradient: Gradient = "total" if self.config.imputation in ("conditional", "mean") else "none"
-            imputed = self._impute({name: value[index] for name, value in z.items()}, present, own, gradient)
-            probability = self.probability(self.fuse(imputed, present))
+            imputed = self._impute({name: value[index] for name, value in z.items()}, here, own, gradient)
+            probability = self.probability(self.fuse(imputed, here))
             if out is None:
-                out = probability.new_empty(draws, len(batch), probability.shape[2])
+                out = probability.new_empty(draws, len(present), probability.shape[2])
             out[:, index] = probability
         assert out is not None, "a batch has at least one row"
         return out

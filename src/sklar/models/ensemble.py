@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from sklar.models.base import FusionModel
+from sklar.models.base import Answer, FusionModel
 from sklar.types import Batch, Output
 
 
@@ -45,3 +45,8 @@ class Ensemble(FusionModel):
         """S draws of every member, one member after the other."""
         members = cast(Sequence[FusionModel], self.members)
         return torch.cat([member.predict_draws(batch, draws, generator) for member in members])
+
+    def answers(self, batch: Batch) -> Answer:
+        """Every member encodes once."""
+        members = [member.answers(batch) for member in cast(Sequence[FusionModel], self.members)]
+        return lambda seen, draws, generator: torch.cat([own(seen, draws, generator) for own in members])

@@ -1,7 +1,5 @@
 """What a run's model answers when modalities of test rows are hidden from it."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +10,6 @@ from sklar.data.outcome import event_columns, labelled
 from sklar.data.store import PreparedData
 from sklar.runs.run import Run
 from sklar.training.predict import BATCH
-from sklar.types import Batch
 
 
 class MaskedRows:
@@ -51,12 +48,14 @@ class MaskedRows:
         seed: int | None = None,
         matched: bool = False,
     ) -> None:
-        self._model, self._calibration, self._interval = run.model, run.calibration, run.intervals
+        model, self._calibration, self._interval = run.model, run.calibration, run.intervals
         self._last: tuple[bytes, NDArray[np.float64]] = (b"", np.empty(0))
         own, documents = run.ready(data)
         rows = own.rows(split, matched=matched)
         rows = rows[labelled(own.target[rows])]
-        self._batches: list[Batch] = list(loader(PreparedDataset(own, rows, documents), BATCH))
+        batches = loader(PreparedDataset(own, rows, documents), BATCH)
+        with torch.no_grad():
+            self._ask = [(model.answers(batch), len(batch)) for batch in batches]
         self._draws = draws or run.config.training.draws
         self._seed = run.config.seed if seed is None else seed
         events = event_columns(own.schema, own.target[rows])
@@ -100,18 +99,17 @@ class MaskedRows:
         """What the model says itself; the last answer is kept, since a mask is asked about several times."""
         key = np.packbits(present).tobytes()
         if self._last[0] != key:
-            self._last = (key, self._ask(present))
+            self._last = (key, self._asked(present))
         return self._last[1]
 
     @torch.no_grad()
-    def _ask(self, present: NDArray[np.bool_]) -> NDArray[np.float64]:
-        device = next(self._model.parameters()).device
-        answers, start = [], 0
-        for batch in self._batches:
-            seen = torch.from_numpy(present[start : start + len(batch)].copy())
-            generator = Generator().manual_seed(self._seed)
-            masked = replace(batch, present=seen).to(device)
-            answers.append(self._model.predict_draws(masked, self._draws, generator).double().cpu())
-            start += len(batch)
-        found = torch.cat(answers, dim=1)
+    def _asked(self, present: NDArray[np.bool_]) -> NDArray[np.float64]:
+        parts = torch.split(torch.from_numpy(present.copy()), [rows for _, rows in self._ask])
+        found = torch.cat(
+            [
+                answer(seen, self._draws, Generator().manual_seed(self._seed)).double().cpu()
+                for (answer, _), seen in zip(self._ask, parts, strict=True)
+            ],
+            dim=1,
+        )
         return np.asarray((found if self.outputs else found.squeeze(-1)).numpy())

@@ -1,11 +1,12 @@
 """Imputation intervals that reach as far as validation rows ask for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
@@ -26,6 +27,7 @@ PATTERNS = 30
 _BATCH = 512
 
 
+@torch.no_grad()
 def fit_intervals(
     model: FusionModel,
     data: PreparedData,
@@ -54,10 +56,12 @@ def fit_intervals(
     patterns = _patterns(data.present[data.rows("train")])
     full, drawn = [], []
     for batch in loader(PreparedDataset(data, rows, documents, encodings=encodings), _BATCH):
-        full.append(_draws(model, batch, draws, seed).mean(0))
-        seen = [torch.from_numpy(own).expand(len(batch), -1).contiguous() for own in patterns]
-        parts = [_draws(model, replace(batch, present=own), draws, seed) for own in seen]
-        drawn.append(torch.stack(parts))
+        ask = _asked(model, batch, draws, seed)
+        whole = ask(np.ones(patterns.shape[1], dtype=bool))
+        if len(whole) == 1:
+            return None
+        full.append(whole.mean(0))
+        drawn.append(torch.stack([ask(own) for own in patterns]))
     samples = torch.cat(drawn, 2).numpy()
     if (samples == samples[:, :1]).all():
         return None
@@ -85,9 +89,15 @@ def _patterns(present: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(found[np.argsort(-counts, kind="stable")[:PATTERNS]])
 
 
-@torch.no_grad()
-def _draws(model: FusionModel, batch: Batch, draws: int, seed: int) -> Tensor:
-    """(S, B) or (S, B, K)."""
-    device = next(model.parameters()).device
-    found = model.predict_draws(batch.to(device), draws, Generator().manual_seed(seed)).double().cpu()
-    return found.squeeze(-1) if model.task == "binary" else found
+def _asked(
+    model: FusionModel, batch: Batch, draws: int, seed: int
+) -> Callable[[NDArray[np.bool_]], Float[Tensor, "s b *k"]]:
+    """From which modalities (M,) the model sees of complete rows to its draws."""
+    answer = model.answers(batch)
+
+    def ask(pattern: NDArray[np.bool_]) -> Tensor:
+        seen = torch.from_numpy(pattern).expand(len(batch), -1).contiguous()
+        found = answer(seen, draws, Generator().manual_seed(seed)).double().cpu()
+        return found.squeeze(-1) if model.task == "binary" else found
+
+    return ask
