@@ -105,26 +105,26 @@ class AMH(OneParameter):
         A cap beyond the family's reach caps nothing: its members have a limit, Clayton with theta = 1.
         """
         limit = None if max_tau is None or max_tau >= _LARGEST_TAU else cls._limit(max_tau, raw)
-        value = raw.squeeze(-1)
         if dim == 2:
             if limit is not None:
-                value = capped_either_sign(value, torch.log1p(2.0 * limit))
-            return cls(dim=dim, odds=0.5 * torch.expm1(value), validate_args=False)
-        odds = torch.exp(value)
-        return cls(dim=dim, odds=odds if limit is None else capped(odds, limit), validate_args=False)
+                raw = capped_either_sign(raw, torch.log1p(2.0 * limit))
+            return cls.from_strengths(0.5 * torch.expm1(raw), dim, validate_args=False)
+        odds = torch.exp(raw)
+        odds = odds if limit is None else capped(odds, limit)
+        return cls.from_strengths(odds, dim, validate_args=False)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
         """The inverse of :meth:`from_raw`."""
-        odds = self.odds.detach()
+        odds = self.strengths.detach()
         limit = None if max_tau is None or max_tau >= _LARGEST_TAU else self._limit(max_tau, odds)
         if self.dim == 2:
             raw = torch.log1p(2.0 * odds)
             if limit is not None:
                 raw = uncapped_either_sign(raw, torch.log1p(2.0 * limit))
-            return raw.unsqueeze(-1)
+            return raw
         if limit is not None:
             odds = uncapped(odds, limit)
-        return torch.log(odds).unsqueeze(-1)
+        return torch.log(odds)
 
     def parameters(self) -> dict[str, Tensor]:
         return {"theta": self.theta}

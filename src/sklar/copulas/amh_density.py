@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sklar.copulas.analytic import Slopes
-from sklar.copulas.arithmetic import Parameter, affine, as_numbers, constants, horner, moderate
+from sklar.copulas.arithmetic import Parameter, affine, components, constants, horner, moderate
 from sklar.copulas.columns import Column, Points, total, total_of_all
 from sklar.copulas.frank_density import eulerian_numbers, polynomial, survival
 from sklar.special import anywhere
@@ -24,16 +24,16 @@ _FEW = 16  # modalities, up to which the product of D_j does not underflow for t
 
 def amh_kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) -> tuple[Tensor, Slopes | None]:
     """See ``analytic.Kernel``; the parameter is the odds."""
-    (odds,), (number,) = parameters, as_numbers(parameters)
+    (number,) = components(parameters[0])
     if len(columns) <= _FEW and moderate(number, _LOWEST, _HIGHEST):
         value, found = _moderate_kernel(number, columns.u, slopes)
     else:
-        value, found = _general_kernel(odds, columns, slopes)
+        value, found = _general_kernel(parameters[0][..., 0], columns, slopes)
     if not slopes:
         return value, None
     by_odds, by_u = found
     # The density is flat next to u = 1, where log(1-u) would have more to tell.
-    return value, Slopes((by_odds,), by_u, torch.zeros_like(by_u) if columns.has_log_sf else [])
+    return value, Slopes(([by_odds],), by_u, torch.zeros_like(by_u) if columns.has_log_sf else [])
 
 
 def _moderate_kernel(odds: Parameter, u: Tensor, slopes: bool) -> tuple[Tensor, list[Tensor]]:

@@ -26,29 +26,31 @@ from sklar.special import softplus
 
 
 class Archimedean(Copula):
-    """An exchangeable family.
+    r"""An exchangeable family.
 
     Inside, each parameter is a ``strength``: its distance from where it adds no dependence. In float32
     theta = 1.0001 stores theta - 1 with a relative error of 6e-4; the strength does not.
 
     Attributes:
-        strengths: One tensor per parameter, all of the batch shape.
+        strengths: (\*batch, parameters), one tensor of all, which is one node for gradients to pass.
     """
 
-    strengths: tuple[Tensor, ...]
+    strengths: Tensor
 
-    def __init__(self, strengths: Sequence[Tensor], dim: int, validate_args: bool | None) -> None:
-        if len({strength.shape for strength in strengths}) > 1:
-            strengths = torch.broadcast_tensors(*strengths)  # type: ignore[no-untyped-call]
-        self.strengths = tuple(strengths)
-        super().__init__(dim, self.strengths[0].shape, validate_args)
+    def __init__(
+        self, strengths: Float[Tensor, "*batch parameter"], dim: int, validate_args: bool | None
+    ) -> None:
+        self.strengths = strengths
+        super().__init__(dim, strengths.shape[:-1], validate_args)
 
     @classmethod
-    @abstractmethod
     def from_strengths(
-        cls, strengths: Sequence[Float[Tensor, "*batch"]], dim: int, validate_args: bool | None = None
+        cls, strengths: Float[Tensor, "*batch parameter"], dim: int, validate_args: bool | None = None
     ) -> Self:
-        """The member with these strengths."""
+        """The member with these strengths, which are known to be in its domain."""
+        copula = cls.__new__(cls)
+        Archimedean.__init__(copula, strengths, dim, validate_args)
+        return copula
 
     def marginal(self, indices: Sequence[int]) -> Copula:
         """The same family and parameters in fewer dimensions."""
@@ -59,12 +61,12 @@ class Archimedean(Copula):
 
     def expand(self, batch_shape: Size | Sequence[int], _instance: object = None) -> Self:
         """The same copula with a larger batch shape."""
-        wider = [strength.expand(Size(batch_shape)) for strength in self.strengths]
+        wider = self.strengths.expand(*batch_shape, -1)
         return self.from_strengths(wider, self.dim, self._validate_args)
 
     def spearman_rho(self) -> Tensor:
         r"""$12\int\int C(u, v)\,du\,dv - 3$ of a pair, by quadrature in normal scores."""
-        pair = self.from_strengths([s.unsqueeze(-1) for s in self.strengths], 2, validate_args=False)
+        pair = self.from_strengths(self.strengths.unsqueeze(-2), 2, validate_args=False)
         return exchangeable_spearman_rho(pair)
 
     @classmethod
@@ -79,10 +81,10 @@ class Archimedean(Copula):
         """(log h, log(1-h)) of the targets' joint conditional CDF; with nothing given, their CDF."""
 
     def _log_density(self, columns: Sequence[Column]) -> Tensor:
-        return density_of_columns(self._kernel, self.strengths, columns)
+        return density_of_columns(self._kernel, (self.strengths,), columns)
 
     def _log_density_at(self, log_u: Tensor, log_sf: Tensor | None) -> Tensor:
-        return analytic_density(self._kernel, self.strengths, log_u, log_sf)
+        return analytic_density(self._kernel, (self.strengths,), log_u, log_sf)
 
     def _conditional_log_cdf(
         self, target: Mapping[int, Column], given: Mapping[int, Column]
@@ -93,19 +95,19 @@ class Archimedean(Copula):
         return self._log_h(columns, ())[0]
 
     def _like(self) -> Tensor:
-        return self.strengths[0]
+        return self.strengths
 
 
 class OneParameter(Archimedean):
     """An Archimedean family whose Kendall tau determines it."""
 
     def __init__(self, strength: Tensor, dim: int, validate_args: bool | None) -> None:
-        super().__init__((strength,), dim, validate_args)
+        super().__init__(strength.unsqueeze(-1), dim, validate_args)
 
     @property
     def strength(self) -> Tensor:
         """Distance from independence; positive, zero at independence."""
-        return self.strengths[0]
+        return self.strengths[..., 0]
 
     @classmethod
     @abstractmethod
@@ -113,12 +115,6 @@ class OneParameter(Archimedean):
         cls, strength: Float[Tensor, "*batch"], dim: int, validate_args: bool | None = None
     ) -> Self:
         """The member at a given distance from independence."""
-
-    @classmethod
-    def from_strengths(cls, strengths: Sequence[Tensor], dim: int, validate_args: bool | None = None) -> Self:
-        """The member at the one distance from independence."""
-        (strength,) = strengths
-        return cls.from_strength(strength, dim, validate_args)
 
     @classmethod
     @abstractmethod
@@ -164,17 +160,17 @@ class OneParameter(Archimedean):
     @classmethod
     def from_raw(cls, raw: Tensor, dim: int, max_tau: float | None) -> Self:
         """Strength 1 / (1 / softplus(raw) + 1 / limit): smooth, and exact near independence."""
-        strength = softplus(raw.squeeze(-1))
+        strengths = softplus(raw)
         if max_tau is not None:
-            strength = capped(strength, cls._limit(max_tau, raw))
-        return cls.from_strength(strength, dim, validate_args=False)
+            strengths = capped(strengths, cls._limit(max_tau, raw))
+        return cls.from_strengths(strengths, dim, validate_args=False)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
         """The inverse of :meth:`from_raw`."""
-        strength = self.strength.detach()
+        strengths = self.strengths.detach()
         if max_tau is not None:
-            strength = uncapped(strength, self._limit(max_tau, strength))
-        return softplus_inverse(strength).unsqueeze(-1)
+            strengths = uncapped(strengths, self._limit(max_tau, strengths))
+        return softplus_inverse(strengths)
 
     @classmethod
     def _limit(cls, max_tau: float, like: Tensor) -> Tensor:

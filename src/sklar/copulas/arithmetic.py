@@ -13,19 +13,11 @@ from torch import Tensor
 Parameter = Tensor | float
 
 
-def as_numbers(parameters: Sequence[Tensor]) -> Sequence[Parameter]:
-    """The parameters of one copula as Python numbers, where no derivative of them can be asked for.
+def components(vector: Tensor) -> Sequence[Parameter]:
+    """Those along the last axis: of one copula as Python numbers, where no derivative can be asked for.
 
     An accelerator's stay tensors, since reading them would make it wait.
     """
-    one = all(parameter.ndim == 0 and parameter.device.type == "cpu" for parameter in parameters)
-    return (
-        [parameter.item() for parameter in parameters] if one and not torch.is_grad_enabled() else parameters
-    )
-
-
-def components(vector: Tensor) -> Sequence[Parameter]:
-    """Those along the last axis; as Python numbers under the same conditions."""
     one = vector.ndim == 1 and vector.device.type == "cpu"
     return vector.tolist() if one and not torch.is_grad_enabled() else vector.unbind(-1)
 

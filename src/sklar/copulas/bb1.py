@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Self
 
 import torch
@@ -69,28 +70,23 @@ class BB1(Archimedean):
                         f"{value.detach()[~allowed].flatten()[0].item() + shift:g}. "
                         "It has no negative dependence; Frank and Gaussian do."
                     )
-        super().__init__((first, second), dim, validate_args)
+        both = torch.broadcast_tensors(first, second)  # type: ignore[no-untyped-call]
+        super().__init__(torch.stack(both, -1), dim, validate_args)
 
     @property
     def theta(self) -> Tensor:
         """The parameter of the lower tail."""
-        return self.strengths[0]
+        return self.strengths[..., 0]
 
     @property
     def eta(self) -> Tensor:
         """Delta - 1."""
-        return self.strengths[1]
+        return self.strengths[..., 1]
 
     @property
     def delta(self) -> Tensor:
         """The parameter of the upper tail."""
-        return 1.0 + self.strengths[1]
-
-    @classmethod
-    def from_strengths(cls, strengths: Sequence[Tensor], dim: int, validate_args: bool | None = None) -> Self:
-        """The member with theta and delta - 1."""
-        theta, eta = strengths
-        return cls(theta, dim=dim, eta=eta, validate_args=validate_args)
+        return 1.0 + self.eta
 
     @classmethod
     def from_tau(cls, tau: float | Tensor, dim: int) -> Self:
@@ -152,8 +148,8 @@ class BB1(Archimedean):
         if max_tau is not None:
             limit = -math.log1p(-max_tau)
             parts = parts * (limit / (parts.sum(-1, keepdim=True) + limit))
-        half_theta, eta = torch.expm1(parts).unbind(-1)
-        return cls(2.0 * half_theta, dim=dim, eta=eta, validate_args=False)
+        strengths = torch.expm1(parts) * _scales(raw.dtype, raw.device)
+        return cls.from_strengths(strengths, dim, validate_args=False)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
         """The inverse of :meth:`from_raw`."""
@@ -235,6 +231,12 @@ class BB1(Archimedean):
         powers = log_powers(self.theta, log_v, dim)
         logs = log_coefficients(self.eta, dim)
         return normalised([b + power for b, power in zip(logs, powers, strict=True)])
+
+
+@lru_cache  # every step of a training asks for the same one
+def _scales(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Theta over theta/2 and eta over delta - 1."""
+    return torch.tensor([2.0, 1.0], dtype=dtype, device=device)
 
 
 def _log_radius(theta: Tensor, delta: Tensor, columns: Sequence[Column]) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sklar.copulas.analytic import Slopes
-from sklar.copulas.arithmetic import as_numbers
+from sklar.copulas.arithmetic import components
 from sklar.copulas.bb1_moderate import is_moderate, moderate_kernel
 from sklar.copulas.columns import Points, stacked, total
 from sklar.copulas.outer_power import outer_coefficient_slopes, outer_coefficients
@@ -87,10 +87,10 @@ def _reach(theta: Tensor, x: Tensor, plain: bool) -> Tensor:
 
 def bb1_kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) -> tuple[Tensor, Slopes | None]:
     """See ``analytic.Kernel``; the parameters are theta and eta."""
-    numbers = as_numbers(parameters)
+    numbers = components(parameters[0])
     if is_moderate(numbers, columns):
         return moderate_kernel(numbers, columns, slopes)
-    (theta, eta), d = parameters, len(columns)
+    (theta, eta), d = parameters[0].unbind(-1), len(columns)
     delta = 1.0 + eta
     r = radial(theta, delta, *stacked(columns))
     log_b = torch.log1p(theta * r.excess)
@@ -120,10 +120,10 @@ def bb1_kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) -> t
     for k, share in enumerate(shares[1:], 2):
         by_theta = by_theta + share * total([i / (1.0 + i * theta) for i in range(1, k)])
     if r.near is None:
-        return value, Slopes((by_theta, by_eta), -(1.0 + theta + pull / r.reach))
+        return value, Slopes(([by_theta, by_eta],), -(1.0 + theta + pull / r.reach))
     by_u = -(1.0 + theta + pull / torch.where(r.near, 1.0, r.reach))
     by_sf = torch.where(r.near, pull, 0.0)
-    return value, Slopes((by_theta, by_eta), torch.where(r.near, 0.0, by_u), by_sf)
+    return value, Slopes(([by_theta, by_eta],), torch.where(r.near, 0.0, by_u), by_sf)
 
 
 def _theta_slope(

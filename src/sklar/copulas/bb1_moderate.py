@@ -86,7 +86,7 @@ def moderate_kernel(
     by_theta = horner(terms[2 * d - 4 :], series.by_theta[-1], v) * (v * per_q) - loss
     pull = affine(torch.addcmul(start, missing, beyond), 1.0 + d * theta, v) * (pace * per_whole)
     by_u = torch.addcmul(scaled, power, pull, value=-1.0) / reach - beyond_one
-    return value, Slopes((by_theta, by_eta), by_u, torch.zeros_like(by_u) if columns.has_log_sf else [])
+    return value, Slopes(([by_theta, by_eta],), by_u, torch.zeros_like(by_u) if columns.has_log_sf else [])
 
 
 class _Series(NamedTuple):

@@ -108,19 +108,18 @@ class Clayton(OneParameter):
         """For two modalities theta = e^r - 1, so that tau = tanh(r/2); r = raw / sqrt(1 + (raw/limit)^2)."""
         if dim > 2:
             return super().from_raw(raw, dim, max_tau)
-        log_theta = raw.squeeze(-1)
         if max_tau is not None:
-            log_theta = capped_either_sign(log_theta, 2.0 * math.atanh(max_tau))
-        return cls(torch.expm1(log_theta), dim, validate_args=False)
+            raw = capped_either_sign(raw, 2.0 * math.atanh(max_tau))
+        return cls.from_strengths(torch.expm1(raw), dim, validate_args=False)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
         """The inverse of :meth:`from_raw`."""
         if self.dim > 2:
             return super().to_raw(max_tau)
-        raw = torch.log1p(self.theta.detach())
+        raw = torch.log1p(self.strengths.detach())
         if max_tau is not None:
             raw = uncapped_either_sign(raw, 2.0 * math.atanh(max_tau))
-        return raw.unsqueeze(-1)
+        return raw
 
     def parameters(self) -> dict[str, Tensor]:
         return {"theta": self.theta}
@@ -148,7 +147,7 @@ class Clayton(OneParameter):
     def _kernel(
         cls, parameters: Sequence[Tensor], columns: Points, slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
-        (theta,) = parameters
+        (theta,) = parameters[0].unbind(-1)
         x = [-log_u for log_u in columns.log_u.unbind(0)]
         if not anywhere(theta < _SMALL):
             value, found = _plain_kernel(theta, x, slopes)
@@ -164,7 +163,7 @@ class Clayton(OneParameter):
             return value, None
         # The density is flat next to u = 1, where log(1-u) would have more to tell.
         flat = [torch.zeros_like(value)] * len(x) if columns.has_log_sf else []
-        return value, Slopes(found[:1], found[1:], flat)
+        return value, Slopes((found[:1],), found[1:], flat)
 
     def _boundary_limit(self, columns: Sequence[Column]) -> Tensor:
         zero = reduce(torch.logical_or, [torch.isinf(column.log_u) for column in columns])

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 from operator import mul
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sklar.copulas.arithmetic import Parameter, components, gathered, sech, tanh
+from sklar.copulas.columns import total
 
 
 def validated_cholesky(
@@ -54,14 +56,38 @@ def nearest_correlation(
     return matrix + share[..., None, None] * (eye - matrix)
 
 
-def cholesky_from_raw(raw: Float[Tensor, "*batch pairs"], dim: int) -> Float[Tensor, "*batch dim dim"]:
+class Factor(NamedTuple):
+    """The Cholesky factor L of a correlation matrix in two forms, which spares gradients a slice."""
+
+    tril: Float[Tensor, "*batch dim dim"]
+    """L."""
+    lower: Float[Tensor, "*batch entries"]
+    """Its rows after the first, one after the other, each up to the diagonal."""
+
+    @classmethod
+    def of(cls, tril: Tensor) -> Self:
+        """Both forms of a factor."""
+        dim = tril.shape[-1]
+        if dim == 2:
+            return cls(tril, tril[..., 1, :])
+        return cls(tril, tril.flatten(-2).index_select(-1, _below_first(dim, tril.device)))
+
+
+@lru_cache
+def _below_first(dim: int, device: torch.device) -> Tensor:
+    """Where the rows after the first lie, up to the diagonal, in a flat matrix."""
+    rows, columns = torch.tril_indices(dim, dim)
+    places: Tensor = rows * dim + columns
+    return places[1:].to(device)
+
+
+def cholesky_from_raw(raw: Float[Tensor, "*batch pairs"], dim: int) -> Factor:
     r"""Cholesky factor with canonical partial correlations $\tanh r$, row by row below the diagonal.
 
     $L_{ij} = \tanh r_{ij} \prod_{k<j} 1/\cosh r_{ik}$ and $L_{ii} = \prod_{k<i} 1/\cosh r_{ik}$
     (Lewandowski, Kurowicka and Joe, 2009), which keep their digits where a correlation is near one.
     """
-    factor: Tensor = _PartialCorrelations.apply(raw, dim)  # type: ignore[no-untyped-call]
-    return factor
+    return Factor(*_PartialCorrelations.apply(raw, dim))  # type: ignore[no-untyped-call]
 
 
 class _PartialCorrelations(torch.autograd.Function):
@@ -72,25 +98,31 @@ class _PartialCorrelations(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, raw: Tensor, dim: int) -> Tensor:
-        ctx.dim = dim
+    def forward(ctx: Any, raw: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+        ctx.rows, ctx.dim = _rows(raw, dim), dim
         ctx.save_for_backward(raw)
-        rows: list[list[Parameter]] = [[1.0], *[row.elements for row in _rows(raw, dim)]]
+        ctx.set_materialize_grads(False)
+        rows: list[list[Parameter]] = [[1.0], *[row.elements for row in ctx.rows]]
         whole = [element for row in rows for element in (*row, *[0.0] * (dim - len(row)))]
-        return gathered(raw, whole).reshape(*raw.shape[:-1], dim, dim)
+        lower = [element for row in rows[1:] for element in row]
+        return gathered(raw, whole).reshape(*raw.shape[:-1], dim, dim), gathered(raw, lower)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, by_tril: Tensor | None, by_lower: Tensor | None) -> tuple[Tensor | None, None]:
         (raw,) = ctx.saved_tensors
-        flat = components(grad.flatten(-2))
-        slopes: list[Parameter] = []
-        for i, row in enumerate(_rows(raw, ctx.dim), start=1):
-            pulls, own = flat[i * ctx.dim : i * ctx.dim + i + 1], []
-            after = pulls[i] * row.elements[i]
+        parts = [] if by_tril is None else [Factor.of(by_tril).lower]
+        parts += [] if by_lower is None else [by_lower]
+        if not parts:
+            return None, None
+        pulls, slopes, start = components(total(parts)), list[Parameter](), 0
+        for i, row in enumerate(_rows(raw, ctx.dim) if torch.is_grad_enabled() else ctx.rows, start=1):
+            own, pull = list[Parameter](), pulls[start : start + i + 1]
+            after = pull[i] * row.elements[i]
             for k in range(i - 1, -1, -1):
-                own.append(pulls[k] * row.left[k] * row.rest[k] - after * row.rho[k])
-                after = after + pulls[k] * row.elements[k]
+                own.append(pull[k] * row.left[k] * row.rest[k] - after * row.rho[k])
+                after = after + pull[k] * row.elements[k]
             slopes += reversed(own)
+            start += i + 1
         return gathered(raw, slopes), None
 
 
@@ -126,20 +158,17 @@ def raw_from_cholesky(factor: Float[Tensor, "*batch dim dim"]) -> Float[Tensor, 
     return torch.stack(pairs, dim=-1)
 
 
-def capped_cholesky_from_raw(
-    raw: Float[Tensor, "*batch pairs"], dim: int, max_tau: float | None
-) -> Float[Tensor, "*batch dim dim"]:
+def capped_cholesky_from_raw(raw: Float[Tensor, "*batch pairs"], dim: int, max_tau: float | None) -> Factor:
     """:func:`cholesky_from_raw` with R moved towards I, so that no pair's Kendall tau exceeds ``max_tau``."""
     if max_tau is None:
         return cholesky_from_raw(raw, dim)
     limit = math.sin(0.5 * math.pi * max_tau)
     if dim == 2:  # of one pair, R moves with its partial correlation, and needs no factorisation
         return cholesky_from_raw(torch.atanh(limit * torch.tanh(raw)), dim)
-    tril = cholesky_from_raw(raw, dim)
+    tril = cholesky_from_raw(raw, dim).tril
     eye = torch.eye(dim, dtype=raw.dtype, device=raw.device)
     # Positive definite for certain: to check it would make an accelerator wait.
-    capped: Tensor = torch.linalg.cholesky_ex(limit * (tril @ tril.mT) + (1.0 - limit) * eye)[0]
-    return capped
+    return Factor.of(torch.linalg.cholesky_ex(limit * (tril @ tril.mT) + (1.0 - limit) * eye)[0])
 
 
 def raw_from_capped_cholesky(

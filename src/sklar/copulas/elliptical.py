@@ -7,6 +7,7 @@ forward substitution with a factor of the block of R in the right order.
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import torch
@@ -18,7 +19,7 @@ from sklar.copulas.analytic import Kernel, analytic_density, density_of_columns
 from sklar.copulas.arithmetic import Parameter, affine, components, constants, reciprocal
 from sklar.copulas.base import Copula
 from sklar.copulas.columns import Column, completed, stacked
-from sklar.copulas.correlation import validated_cholesky
+from sklar.copulas.correlation import Factor, validated_cholesky
 from sklar.copulas.elliptical_cdf import Law, log_cdf, log_cdf_complement, log_cdf_with_error
 from sklar.copulas.independence import Independence
 
@@ -78,6 +79,17 @@ class Elliptical(Copula):
         self.scale_tril = scale_tril
         super().__init__(scale_tril.shape[-1], batch, validate_args)
 
+    _lower: Tensor | None = None
+
+    def _knowing(self, lower: Tensor) -> Self:
+        """The same copula, told its ``Factor.lower``, which it would have to slice out of L."""
+        self._lower = lower
+        return self
+
+    def _entries(self) -> Tensor:
+        """See ``Factor.lower``; not kept, since the first to ask may be inside no_grad."""
+        return Factor.of(self.scale_tril).lower if self._lower is None else self._lower
+
     @abstractmethod
     def _with_factor(self, scale_tril: Tensor) -> Self:
         """The same family and other parameters with another factor, in any dimension."""
@@ -88,7 +100,7 @@ class Elliptical(Copula):
 
     @abstractmethod
     def _density(self) -> tuple[Kernel, Sequence[Tensor]]:
-        """The kernel of the log density, and its parameters but the last, which is L below its first row."""
+        """The kernel of the log density and its parameters, of which the last is L below its first row."""
 
     @abstractmethod
     def _law(self, known: int) -> Law:
@@ -171,10 +183,10 @@ class Elliptical(Copula):
         return dim * (dim - 1) // 2
 
     def _log_density(self, columns: Sequence[Column]) -> Tensor:
-        return density_of_columns(*self._density(), columns, self._rows())
+        return density_of_columns(*self._density(), columns)
 
     def _log_density_at(self, log_u: Tensor, log_sf: Tensor | None) -> Tensor:
-        return analytic_density(*self._density(), log_u, log_sf, self._rows())
+        return analytic_density(*self._density(), log_u, log_sf)
 
     def _log_cdf(self, columns: Sequence[Column]) -> Tensor:
         value = log_cdf(self._law(0), self._scores(columns), self.correlation)
@@ -190,10 +202,6 @@ class Elliptical(Copula):
         else:
             log_h, log_h_sf = log_cdf(law, residuals, matrix), log_cdf_complement(law, residuals, matrix)
         return log_h.to(kind), log_h_sf.to(kind)
-
-    def _rows(self) -> Tensor:
-        """The rows of L after the first, one after the other."""
-        return self.scale_tril[..., 1:, :].flatten(-2)
 
     def _regress(self, target: Sequence[int], given: Sequence[int], known: Sequence[Tensor]) -> Regression:
         """The targets' quantiles given those of others."""
@@ -237,10 +245,10 @@ def equal_correlation(
     return rho * (1.0 - eye) + eye
 
 
-def lower_rows(entries: Tensor, dim: int) -> list[Sequence[Parameter]]:
+def lower_rows(lower: Tensor, dim: int) -> list[Sequence[Parameter]]:
     """The rows of L after the first up to the diagonal, from all of their elements."""
-    parts = components(entries)
-    return [parts[(i - 1) * dim : (i - 1) * dim + i + 1] for i in range(1, dim)]
+    parts, starts = components(lower), [(i - 1) * (i + 2) // 2 for i in range(1, dim + 1)]
+    return [parts[start:end] for start, end in pairwise(starts)]
 
 
 def whiten(rows: Sequence[Sequence[Parameter]], z: Sequence[Tensor]) -> list[Tensor]:
@@ -275,15 +283,14 @@ def factor_slopes(
     """Derivatives in the rows of L after the first of -sum log L_ii - g(|L^-1 z|^2 / 2).
 
     Args:
-        rows: Those of L up to the diagonal; beyond it the derivatives are zero.
+        rows: Those of L up to the diagonal.
         pull: g' R^-1 z.
         white: L^-1 z.
     """
-    above, *steps = constants(pull[0], 0.0, *[-reciprocal(row[-1]) for row in rows])
     slopes = []
-    for i, step in enumerate(steps, start=1):
+    for i, step in enumerate(constants(pull[0], *[-reciprocal(row[-1]) for row in rows]), start=1):
         slopes += [pull[i] * white[j] for j in range(i)]
-        slopes += [torch.addcmul(step, pull[i], white[i]), *[above] * (len(rows) - i)]
+        slopes.append(torch.addcmul(step, pull[i], white[i]))
     return slopes
 
 

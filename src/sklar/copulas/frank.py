@@ -104,19 +104,15 @@ class Frank(OneParameter):
         """For two modalities theta has either sign: raw / sqrt(1 + (raw/limit)^2)."""
         if dim > 2:
             return super().from_raw(raw, dim, max_tau)
-        theta = raw.squeeze(-1)
-        if max_tau is not None:
-            theta = capped_either_sign(theta, cls._limit(max_tau, raw))
-        return cls(theta, dim, validate_args=False)
+        theta = raw if max_tau is None else capped_either_sign(raw, cls._limit(max_tau, raw))
+        return cls.from_strengths(theta, dim, validate_args=False)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
         """The inverse of :meth:`from_raw`."""
         if self.dim > 2:
             return super().to_raw(max_tau)
-        theta = self.theta.detach()
-        if max_tau is not None:
-            theta = uncapped_either_sign(theta, self._limit(max_tau, theta))
-        return theta.unsqueeze(-1)
+        theta = self.strengths.detach()
+        return theta if max_tau is None else uncapped_either_sign(theta, self._limit(max_tau, theta))
 
     def parameters(self) -> dict[str, Tensor]:
         return {"theta": self.theta}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sklar.copulas.analytic import Slopes
-from sklar.copulas.arithmetic import Parameter, as_numbers, constants, exp, expm1, log, moderate
+from sklar.copulas.arithmetic import Parameter, components, constants, exp, expm1, log, moderate
 from sklar.copulas.columns import Column, Points, total
 from sklar.special import anywhere, below, exp_moment
 
@@ -42,7 +42,7 @@ class _Parts(NamedTuple):
 
 def frank_kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) -> tuple[Tensor, Slopes | None]:
     """See ``analytic.Kernel``; the parameter is theta, of either sign for two modalities."""
-    d, (theta,), (number,) = len(columns), parameters, as_numbers(parameters)
+    d, (theta,), (number,) = len(columns), parameters[0].unbind(-1), components(parameters[0])
     u = turned = columns.u
     flip = theta < 0 if d == 2 and anywhere(number < 0) else None
     if flip is not None:
@@ -75,16 +75,16 @@ def frank_kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) ->
     lost, per_a, still = constants(u, (1 - d) * part.floor, 1.0 / a, (d - 1) * part.shrinkage)
     by_a = per_a * (total(weighed) + lost * (pull * product)) + still
     if flip is None and columns.log_sf is None:
-        return log_density, Slopes((by_a,), weighed)
+        return log_density, Slopes(([by_a],), weighed)
     if flip is not None:
         sign = 1.0 - 2.0 * flip.to(by_a.dtype)
         by_a, by_point[1] = by_a * sign, by_point[1] * sign
     by_log_u = [slope * value for slope, value in zip(by_point, u.unbind(0), strict=True)]
     if columns.log_sf is None:
-        return log_density, Slopes((by_a,), by_log_u)
+        return log_density, Slopes(([by_a],), by_log_u)
     low = below(u, 0.5)
     by_log_sf = torch.stack(by_point) * torch.exp(columns.log_sf) * (low - 1.0)
-    return log_density, Slopes((by_a,), torch.stack(by_log_u) * low, by_log_sf)
+    return log_density, Slopes(([by_a],), torch.stack(by_log_u) * low, by_log_sf)
 
 
 def _parts(u: Tensor, a: Parameter) -> _Parts:

@@ -88,7 +88,8 @@ class Gaussian(Elliptical):
     @classmethod
     def from_raw(cls, raw: Tensor, dim: int, max_tau: float | None) -> Self:
         """Partial correlations tanh(raw); then R moves towards I so that no correlation exceeds its limit."""
-        return cls(scale_tril=capped_cholesky_from_raw(raw, dim, max_tau), validate_args=False)
+        factor = capped_cholesky_from_raw(raw, dim, max_tau)
+        return cls(scale_tril=factor.tril, validate_args=False)._knowing(factor.lower)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
         """The inverse of :meth:`from_raw`."""
@@ -106,7 +107,7 @@ class Gaussian(Elliptical):
     # Hooks
 
     def _density(self) -> tuple[Kernel, Sequence[Tensor]]:
-        return _kernel, ()
+        return _kernel, (self._entries(),)
 
     def _boundary_limit(self, columns: Sequence[Column]) -> Tensor:
         """An uncorrelated modality on the boundary has no say; any other takes the density to zero."""
@@ -160,4 +161,4 @@ def _kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) -> tupl
     outer = whiten_again(rows, white)
     by_score = scores - torch.stack(outer)
     by_log_sf = () if by_sf is None else by_score * by_sf
-    return value, Slopes((), by_score * by_u, by_log_sf, factor_slopes(rows, outer, white))
+    return value, Slopes((factor_slopes(rows, outer, white),), by_score * by_u, by_log_sf)

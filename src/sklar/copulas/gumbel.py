@@ -8,7 +8,7 @@ from torch import Size, Tensor
 
 from sklar.copulas.analytic import Slopes
 from sklar.copulas.archimedean import FromOne
-from sklar.copulas.arithmetic import as_numbers, constants
+from sklar.copulas.arithmetic import components, constants
 from sklar.copulas.columns import Column, Points, stacked, total, total_of_all
 from sklar.copulas.outer_power import outer_coefficient_slopes, outer_coefficients
 from sklar.special import log1mexp, log1mexp_of_log, log_neg_log, softplus
@@ -79,7 +79,7 @@ class Gumbel(FromOne):
     def _kernel(
         cls, parameters: Sequence[Tensor], columns: Points, slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
-        (strength,), d, log_u = as_numbers(parameters), len(columns), columns.log_u
+        (strength,), d, log_u = components(parameters[0]), len(columns), columns.log_u
         shifted, top, x_top, near_one = _shift(log_u, columns.log_sf if columns.needs_log_sf() else None)
         exponent = 1.0 + strength
         one, eta, theta, inverse, power_of_total, degree, *coefficients = constants(
@@ -109,9 +109,9 @@ class Gumbel(FromOne):
         by_log_x = torch.addcmul(eta - log_u, (growth - degree) * per_whole, power)
         if near_one is None:
             by_u = by_log_x / log_u
-            return value, Slopes((by_theta,), by_u, torch.zeros_like(by_u) if columns.has_log_sf else [])
+            return value, Slopes(([by_theta],), by_u, torch.zeros_like(by_u) if columns.has_log_sf else [])
         by_u = torch.where(near_one, 0.0, by_log_x / torch.where(near_one, 1.0, log_u))
-        return value, Slopes((by_theta,), by_u, torch.where(near_one, by_log_x, 0.0))
+        return value, Slopes(([by_theta],), by_u, torch.where(near_one, by_log_x, 0.0))
 
     def _boundary_limit(self, columns: Sequence[Column]) -> Tensor:
         limit = super()._boundary_limit(columns)

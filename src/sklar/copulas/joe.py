@@ -62,7 +62,7 @@ class Joe(FromOne):
     def _kernel(
         cls, parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
-        (eta,) = parameters
+        (eta,) = parameters[0].unbind(-1)
         theta, d = 1.0 + eta, len(columns)
         kappa = eta / theta
         log_s, by_log_u = _log_survivals(columns, slopes)
@@ -95,9 +95,9 @@ class Joe(FromOne):
         by_eta = by_eta + (d - 1) / theta + spread - kappa * growth * mean
         by_log_s = [eta * (1.0 - share * growth) for share in shares]
         if by_log_u is None:
-            return value, Slopes((by_eta,), [torch.zeros_like(part) for part in by_log_s], by_log_s)
+            return value, Slopes(([by_eta],), [torch.zeros_like(part) for part in by_log_s], by_log_s)
         by_u = [slope * part for slope, part in zip(by_log_s, by_log_u, strict=True)]
-        return value, Slopes((by_eta,), by_u)
+        return value, Slopes(([by_eta],), by_u)
 
     def _boundary_limit(self, columns: Sequence[Column]) -> Tensor:
         """At u = 0 the formula has a value; at u = 1 the density vanishes, or in the corner has no limit."""

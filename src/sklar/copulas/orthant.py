@@ -47,6 +47,10 @@ class _Box(NamedTuple):
         ]
         return type(self)(strengths, *events)
 
+    def family(self, copula: Archimedean) -> Archimedean:
+        """The copula with a parameter per element."""
+        return copula.from_strengths(torch.stack(self.strengths, -1), copula.dim, validate_args=False)
+
 
 def log_orthant(
     copula: Archimedean, lower: Sequence[Column], upper: Sequence[Column], given: Sequence[Column]
@@ -60,10 +64,11 @@ def log_orthant(
     """
     columns = [_both(column) for column in (*lower, *upper, *given)]
     kind = columns[0][0].dtype
-    tensors = [*copula.strengths, *[part for column in columns for part in column]]
+    strengths = copula.strengths.unbind(-1)
+    tensors = [*strengths, *[part for column in columns for part in column]]
     whole = torch.broadcast_tensors(*tensors)  # type: ignore[no-untyped-call]
     tensors = [tensor.double().reshape(-1) for tensor in whole]
-    n = len(copula.strengths)
+    n = len(strengths)
     wide = [Column(*pair) for pair in zip(tensors[n::2], tensors[n + 1 :: 2], strict=True)]
     low, high = wide[: len(lower)], wide[len(lower) : len(lower) + len(upper)]
     never = torch.zeros_like(tensors[0], dtype=torch.bool)
@@ -97,7 +102,7 @@ def log_orthant_complement(
 
 def _log_probability(copula: Archimedean, box: _Box, exchange: bool) -> Tensor:
     """Log probability of the box; ``exchange`` allows taking off a modality of ``lower`` as well."""
-    family = copula.from_strengths(box.strengths, copula.dim, validate_args=False)
+    family = box.family(copula)
     if not box.upper:
         return family._log_h(box.lower, box.given)[0]
     if len(box.upper) == 1 and not box.lower:
@@ -110,7 +115,7 @@ def _log_probability(copula: Archimedean, box: _Box, exchange: bool) -> Tensor:
     def integrate(few: _Box) -> Tensor:
         if not few.lower:
             return _log_integral(copula, few, False)
-        family = copula.from_strengths(few.strengths, copula.dim, validate_args=False)
+        family = few.family(copula)
         down = _log_marginal(family, few, True)[0] < _log_marginal(family, few, False)[1]
         found = _patched(
             _log_integral(copula, few, False), down, few, lambda b: _log_integral(copula, b, True)
@@ -159,7 +164,7 @@ def _log_integral(copula: Archimedean, box: _Box, down: bool) -> Tensor:
     wide = box.map(lambda part: part.unsqueeze(-1))
     s = len(box.given)
     rest = wide._replace(lower=wide.lower[1:]) if down else wide._replace(upper=wide.upper[1:])
-    family = copula.from_strengths(wide.strengths, copula.dim, validate_args=False)
+    family = wide.family(copula)
     log_w, log_w_sf = _log_marginal(family, wide, down)
     odds = log_w - log_w_sf + (-distance if down else distance)
     below, above = logsigmoid(odds), logsigmoid(-odds)

@@ -156,9 +156,8 @@ class StudentT(Elliptical):
         """R as the Gaussian's; then df between 0.5 and 1000, whose log is a sigmoid of the last number."""
         low, high = (math.log(end) for end in _DF_RANGE)
         df = torch.exp(low + (high - low) * torch.sigmoid(raw[..., -1]))
-        return cls(
-            scale_tril=capped_cholesky_from_raw(raw[..., :-1], dim, max_tau), df=df, validate_args=False
-        )
+        factor = capped_cholesky_from_raw(raw[..., :-1], dim, max_tau)
+        return cls(scale_tril=factor.tril, df=df, validate_args=False)._knowing(factor.lower)
 
     def to_raw(self, max_tau: float | None) -> Tensor:
         """The inverse of :meth:`from_raw`; df outside its range becomes the nearest inside."""
@@ -199,7 +198,7 @@ class StudentT(Elliptical):
     # Hooks
 
     def _density(self) -> tuple[Kernel, Sequence[Tensor]]:
-        return student_density(self._df, lambda: self._tail(0)), (self._df,)
+        return student_density(self._df, lambda: self._tail(0)), (self._df.unsqueeze(-1), self._entries())
 
     def _law(self, known: int) -> StudentLaw:
         return StudentLaw(self._tail(known))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sklar.copulas.analytic import Kernel, Slopes
+from sklar.copulas.analytic import Components, Kernel, Slopes
 from sklar.copulas.arithmetic import log
 from sklar.copulas.columns import Column
 from sklar.copulas.elliptical import factor_slopes, lower_rows, together, whiten, whiten_again
@@ -32,7 +32,7 @@ def student_density(whole: Tensor, shared: Callable[[], StudentTail]) -> Kernel:
     def kernel(
         parameters: Sequence[Tensor], columns: Sequence[Column], slopes: bool
     ) -> tuple[Tensor, Slopes | None]:
-        df, entries = (parameter.double() for parameter in parameters)
+        df, entries = parameters[0].double().squeeze(-1), parameters[1].double()
         tail = StudentTail(df, shared().series) if df.shape == whole.shape else StudentTail.of(df)
         return _evaluate(entries, tail, columns, slopes)
 
@@ -69,12 +69,12 @@ def _evaluate(
     moved = (by_y * sign * tail.slope_in_df(distance, ratio, ratio_slope)).sum(0)
     by_df = _constant_slope(df, d) - 0.5 * log_form + log_cosines_sum + moved
     by_log = by_y * ratio
-    by_sf: Sequence[Tensor] = ()
+    by_sf: Components = ()
     if joined.log_sf is None:
         by_u = torch.where(left, by_log, by_log * torch.exp(joined.log_u.double() - log_p))
     else:
-        by_u, by_sf = torch.where(left, by_log, 0.0), torch.where(left, 0.0, -by_log).unbind(0)
-    return value.to(kind), Slopes((by_df,), by_u.unbind(0), by_sf, factor_slopes(rows, pull.unbind(0), white))
+        by_u, by_sf = torch.where(left, by_log, 0.0), torch.where(left, 0.0, -by_log)
+    return value.to(kind), Slopes(([by_df], factor_slopes(rows, pull.unbind(0), white)), by_u, by_sf)
 
 
 def _hyperbolic(distance: Tensor) -> tuple[Tensor, ...]:
