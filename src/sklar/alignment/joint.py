@@ -389,5 +389,10 @@ class CopulaAlignment(nn.Module):
 @torch.no_grad()
 def _standardised(latents: Latents) -> Float[Tensor, "m b d"]:
     """Latents at the mean and on the scale of their mixtures; with one component these are normal scores."""
-    pairs = zip(latents.z, latents.mixtures, strict=True)
-    return torch.stack([(z - own.mean) / own.stddev for z, own in pairs])
+    weights = torch.stack([own.logits for own in latents.mixtures]).softmax(-1)
+    weights = weights if weights.ndim == 3 else weights.unsqueeze(1)
+    loc = torch.stack([own.loc for own in latents.mixtures])
+    scale = torch.stack([own.scale for own in latents.mixtures])
+    mean = weights @ loc
+    second = weights @ torch.addcmul(scale.square(), loc, loc)
+    return (latents.z - mean) * torch.rsqrt(torch.addcmul(second, mean, mean, value=-1.0))
