@@ -76,49 +76,17 @@ def integrated_gradients(
 
     Source: Sundararajan, Taly and Yan, ICML 2017, Eq. 1 and Proposition 1.
     """
-    ends = _ends(batch, special or {})
-
-    def predict(points: Tensor, rows: Tensor, fields: Mapping[Field, Tensor]) -> Tensor:
-        """(P, R) predictions, with (P, R, ...) fields."""
-        repeated = batch.rows(rows.repeat(len(points)))
-        moved = _with(repeated, {field: value.flatten(0, 1) for field, value in fields.items()})
-        drawn = model.predict_draws(moved, draws, Generator().manual_seed(seed))
-        answers: Tensor = drawn.mean(0)[:, output].reshape(len(points), len(rows))
-        return answers
-
-    def along(points: Tensor, rows: Tensor) -> dict[Field, Tensor]:
-        return {
-            field: start[rows] + _like(points, start) * (end - start)[rows]
-            for field, (start, end) in ends.items()
-        }
-
+    path = _Path(model, batch, _ends(batch, special or {}), draws, seed, output)
     everyone = torch.arange(len(batch), device=batch.present.device)
-    both = batch.present.new_tensor([0, 1], dtype=torch.float32)
     # the backward pass of cuDNN's recurrent networks is for training only
     with torch.backends.cudnn.flags(enabled=False):
-        with torch.no_grad():
-            parts = [predict(both, rows, along(both, rows)) for rows in _pieces(everyone, _ROWS)]
-            baseline, probability = torch.cat(parts, 1)
-
-        def integrate(rows: Tensor, count: int) -> dict[Field, Tensor]:
-            nodes, weights = (part.to(both) for part in _rule(count))
-            total = {field: torch.zeros_like(end[rows]) for field, (_, end) in ends.items()}
-            size = max(1, _ROWS // len(rows))
-            for points, weight in zip(_pieces(nodes, size), _pieces(weights, size), strict=True):
-                fields = {field: own.detach().requires_grad_() for field, own in along(points, rows).items()}
-                with torch.enable_grad():
-                    out = predict(points, rows, fields).sum()
-                    slopes = torch.autograd.grad(out, list(fields.values()), materialize_grads=True)
-                for field, slope in zip(fields, slopes, strict=True):
-                    total[field] += (_like(weight, ends[field][0]) * slope).sum(0)
-            return {field: total[field] * (end - start)[rows] for field, (start, end) in ends.items()}
-
-        found = {field: torch.zeros_like(end) for field, (_, end) in ends.items()}
+        baseline, probability = torch.cat([path.predictions(rows) for rows in _pieces(everyone, _ROWS)], 1)
+        found = {field: torch.zeros_like(end) for field, (_, end) in path.ends.items()}
         gap = torch.full_like(probability, torch.inf)
         count = _POINTS
         while len(rows := (~(gap.abs() <= tolerance)).nonzero().squeeze(1)) and count <= _MOST_POINTS:
             for some in _pieces(rows, _ROWS):
-                own = integrate(some, count)
+                own = path.contributions(some, count)
                 for field, value in own.items():
                     found[field][some] = value
                 reached = torch.stack([value.flatten(1).sum(1) for value in own.values()]).sum(0)
@@ -130,6 +98,57 @@ def integrated_gradients(
             "model may have diverged. Look at history.csv and train it again"
         )
     return Gradients(found, probability, baseline, gap)
+
+
+@dataclass(frozen=True)
+class _Path:
+    """The straight lines from the baseline to the rows of a batch; arguments as in `integrated_gradients`.
+
+    Attributes:
+        ends: Per field where the lines begin and end, (R, ...) each.
+    """
+
+    model: FusionModel
+    batch: Batch
+    ends: Mapping[Field, tuple[Tensor, Tensor]]
+    draws: int
+    seed: int
+    output: int
+
+    @torch.no_grad()
+    def predictions(self, rows: Tensor) -> Tensor:
+        """(2, R) predictions at both ends."""
+        both = torch.tensor([0.0, 1.0], device=self.batch.present.device)
+        return self._predict(both, rows, self._at(both, rows))
+
+    def contributions(self, rows: Tensor, count: int) -> dict[Field, Tensor]:
+        """(R, ...) integrals of the slopes times the way, per field, by ``count`` points."""
+        nodes, weights = (part.to(self.batch.present.device, torch.float32) for part in _rule(count))
+        total = {field: torch.zeros_like(end[rows]) for field, (_, end) in self.ends.items()}
+        size = max(1, _ROWS // len(rows))
+        for points, weight in zip(_pieces(nodes, size), _pieces(weights, size), strict=True):
+            fields = {field: own.detach().requires_grad_() for field, own in self._at(points, rows).items()}
+            with torch.enable_grad():
+                out = self._predict(points, rows, fields).sum()
+                slopes = torch.autograd.grad(out, list(fields.values()), materialize_grads=True)
+            for field, slope in zip(fields, slopes, strict=True):
+                total[field] += (_like(weight, self.ends[field][0]) * slope).sum(0)
+        return {field: total[field] * (end - start)[rows] for field, (start, end) in self.ends.items()}
+
+    def _at(self, points: Tensor, rows: Tensor) -> dict[Field, Tensor]:
+        """(P, R, ...) fields at points from 0 to 1."""
+        return {
+            field: start[rows] + _like(points, start) * (end - start)[rows]
+            for field, (start, end) in self.ends.items()
+        }
+
+    def _predict(self, points: Tensor, rows: Tensor, fields: Mapping[Field, Tensor]) -> Tensor:
+        """(P, R) predictions, with (P, R, ...) fields."""
+        repeated = self.batch.rows(rows.repeat(len(points)))
+        moved = _with(repeated, {field: value.flatten(0, 1) for field, value in fields.items()})
+        drawn = self.model.predict_draws(moved, self.draws, Generator().manual_seed(self.seed))
+        answers: Tensor = drawn.mean(0)[:, self.output].reshape(len(points), len(rows))
+        return answers
 
 
 @lru_cache(maxsize=8)

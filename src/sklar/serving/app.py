@@ -89,10 +89,6 @@ def application(run: Run, settings: Settings, card: Callable[[], str]) -> FastAP
     Raises:
         UserError: The run is a reference model.
     """
-    schema, outputs = run.row_schema, run.schema.outputs if run.schema.task != "binary" else ()
-    row: Any = row_model(schema)
-    many = Annotated[list[row], Field(min_length=1, max_length=settings.rows)]
-    rows: Any = create_model("Patients", __config__=ConfigDict(extra="forbid"), rows=(many, ...))
     _ = run.model, run.calibration  # read before the first request
 
     def answer(table: pa.Table) -> pa.Table:
@@ -101,7 +97,7 @@ def application(run: Run, settings: Settings, card: Callable[[], str]) -> FastAP
             on_empty=settings.on_empty, on_undated=settings.on_undated, paths=False,
         )  # fmt: skip
 
-    worker = Worker(answer, schema.id, settings.waiting)
+    worker = Worker(answer, run.row_schema.id, settings.waiting)
 
     @asynccontextmanager
     async def working(_app: FastAPI) -> AsyncIterator[None]:
@@ -120,6 +116,19 @@ def application(run: Run, settings: Settings, card: Callable[[], str]) -> FastAP
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts))
     app.add_middleware(Guard, limit=settings.bytes)
     _handle_errors(app)
+    _answer_patients(app, run, settings.rows, worker)
+    _tell_of_the_run(app, run, settings, worker, card)
+    for address, (name, kind) in PAGE.items():
+        app.add_api_route(address, _file(name, kind), include_in_schema=False)
+    return app
+
+
+def _answer_patients(app: FastAPI, run: Run, most: int, worker: Worker) -> None:
+    """The addresses that predict."""
+    schema, outputs = run.row_schema, run.schema.outputs if run.schema.task != "binary" else ()
+    row: Any = row_model(schema)
+    many = Annotated[list[row], Field(min_length=1, max_length=most)]
+    rows: Any = create_model("Patients", __config__=ConfigDict(extra="forbid"), rows=(many, ...))
 
     async def ask(asked: list[BaseModel]) -> list[Prediction]:
         names, table = as_table(schema, asked)
@@ -136,6 +145,12 @@ def application(run: Run, settings: Settings, card: Callable[[], str]) -> FastAP
         """Predict several patients."""
         return Predictions(predictions=await ask(patients.rows))
 
+
+def _tell_of_the_run(
+    app: FastAPI, run: Run, settings: Settings, worker: Worker, card: Callable[[], str]
+) -> None:
+    """The addresses that say what answers."""
+
     @app.get("/health")
     async def health() -> dict[str, Any]:
         """Whether the server answers, and how many requests wait."""
@@ -150,10 +165,6 @@ def application(run: Run, settings: Settings, card: Callable[[], str]) -> FastAP
     async def contract() -> dict[str, Any]:
         """What the model reads and answers."""
         return _contract(run, settings)
-
-    for address, (name, kind) in PAGE.items():
-        app.add_api_route(address, _file(name, kind), include_in_schema=False)
-    return app
 
 
 def _contract(run: Run, settings: Settings) -> dict[str, Any]:
