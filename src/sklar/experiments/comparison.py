@@ -1,14 +1,15 @@
 """Several models on one prepared folder, and a report about them: what every comparison does."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sklar import report, runs
 from sklar.data.store import PreparedData
-from sklar.training.config import RunConfig
+from sklar.training.config import RunConfig, resolve
+from sklar.training.reference import REFERENCES
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,30 @@ class Comparison:
     runs: dict[str, Path]
     report: Path
     seconds: float
+
+
+def configurations(
+    others: Sequence[str],
+    modalities: Sequence[str],
+    settings: Sequence[str],
+    base: Mapping[str, Any],
+    model: Mapping[str, Any] | None = None,
+) -> dict[str, RunConfig]:
+    """CM², other networks, a network per modality and the references, all optimised alike.
+
+    Args:
+        others: Networks that read all modalities.
+        modalities: Each gets a network of its own.
+        settings: ``training.*=...`` for every model, ``model.*=...`` for CM² alone.
+        base: Sections that all share.
+        model: What every network has besides in its section ``model``.
+    """
+    shared = [setting for setting in settings if not setting.startswith("model.")]
+    own = dict(model or {})
+    out = {"cm2": resolve("cm2", settings, **base, model=own)}
+    out |= {name: resolve(name, shared, **base, model=own) for name in others}
+    out |= {m: resolve("single", shared, **base, model={"modality": m, **own}) for m in modalities}
+    return out | {name: resolve(name, shared, **base) for name in REFERENCES}
 
 
 def train_all(

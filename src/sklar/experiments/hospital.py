@@ -7,7 +7,6 @@ are known, so is the AUROC that no model can beat but by chance.
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -15,11 +14,12 @@ import pyarrow.parquet as pq
 
 from sklar.data.store import PreparedData
 from sklar.evaluation import auroc
+from sklar.experiments import comparison
 from sklar.experiments.comparison import Comparison, train_all
 from sklar.mimic import prepare
 from sklar.mimic.hospital import TRUTH, HospitalPlan, write_hospital
 from sklar.mimic.layout import Source
-from sklar.training.config import RunConfig, resolve
+from sklar.training.config import RunConfig
 
 SINGLES = ("ehr", "cxr", "report")
 """The modalities, in the order of the hospital's; each gets a model of its own."""
@@ -45,17 +45,8 @@ def configurations(seed: int, settings: Sequence[str] = ()) -> dict[str, RunConf
         seed: Of initialisation and order.
         settings: ``training.*=...`` for every network, ``model.*=...`` for CM².
     """
-    shared = [s for s in settings if not s.startswith("model.")]
-    base: dict[str, Any] = {"seed": seed, "training": OPTIMISATION}
-    small = {"encoders": ENCODERS}
-    out = {"cm2": resolve("cm2", settings, **base, model=small)}
-    for name in ("unified", "late"):
-        out[name] = resolve(name, shared, **base, model=small)
-    for name in SINGLES:
-        out[name] = resolve("single", shared, **base, model={"modality": name, **small})
-    for name in ("gradient_boosting", "logistic_regression"):
-        out[name] = resolve(name, shared, **base)
-    return out
+    base = {"seed": seed, "training": OPTIMISATION}
+    return comparison.configurations(("unified", "late"), SINGLES, settings, base, {"encoders": ENCODERS})
 
 
 def compare(

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from sklar.data.nafld import prepare_nafld
+from sklar.experiments import comparison
 from sklar.experiments.comparison import Comparison, train_all
-from sklar.training.config import RunConfig, resolve
+from sklar.training.config import RunConfig
 
 SINGLES = ("labs", "events", "demographics")
 """The modalities of the cohort; each gets a model of its own."""
@@ -23,16 +24,8 @@ def configurations(
         settings: ``training.*=...`` for every network, ``model.*=...`` for CM².
         censoring: Weighting of loss and metrics.
     """
-    shared = [s for s in settings if not s.startswith("model.")]
-    base: dict[str, Any] = {"seed": seed, "training": {"censoring": censoring}}
-    out = {"cm2": resolve("cm2", settings, **base)}
-    for name in ("medfuse", "unified", "late"):
-        out[name] = resolve(name, shared, **base)
-    for name in SINGLES:
-        out[name] = resolve("single", shared, **base, model={"modality": name})
-    for name in ("gradient_boosting", "logistic_regression"):
-        out[name] = resolve(name, shared, **base)
-    return out
+    base = {"seed": seed, "training": {"censoring": censoring}}
+    return comparison.configurations(("medfuse", "unified", "late"), SINGLES, settings, base)
 
 
 def compare(
