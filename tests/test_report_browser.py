@@ -64,6 +64,17 @@ def test_a_page_of_several_outputs_fits_too(window: Browser, outputs, width):
     assert min(drawn) > 50
 
 
+@pytest.mark.parametrize("name", ["page", "outputs"])
+def test_no_table_scrolls_on_a_screen(window: Browser, name, request):
+    window.emulate(1280, 800, "light")
+    window.open(request.getfixturevalue(name))
+    scrolled = window.evaluate(
+        "return [...document.querySelectorAll('.wide')].map(e => e.scrollWidth - e.clientWidth)"
+    )
+    assert len(scrolled) > 5
+    assert max(scrolled) == 0
+
+
 def test_type_in_figures_can_be_read_on_a_phone(window: Browser, page):
     window.emulate(360, 800, "light")
     window.open(page)
