@@ -78,7 +78,17 @@ def test_every_exportable_model_has_a_graph_that_answers_as_it_does(name: str) -
 
 
 @pytest.mark.parametrize("family", CONDITIONALS)
-@pytest.mark.parametrize("alignment", [{}, {"components": 3}, {"parameters": "per_coordinate"}], ids=str)
+@pytest.mark.parametrize(
+    "alignment",
+    [
+        {},
+        {"components": 3},
+        {"parameters": "per_coordinate"},
+        {"estimate": "learned", "init_tau": 0.05},
+        {"estimate": "learned", "init_tau": 0.9},
+    ],
+    ids=str,
+)
 def test_conditional_draws_of_a_family_are_those_of_the_model(
     family: str, alignment: dict[str, object]
 ) -> None:

@@ -13,13 +13,7 @@ from sklar.data.schema import Image, Schema, Tabular, Text, TimeSeries
 from sklar.data.wide import read_wide
 from sklar.errors import DataError, UserError
 from test_cli import run
-
-DAY = dt.datetime(2020, 1, 1)
-
-
-def at(hours):
-    return DAY + dt.timedelta(hours=hours)
-
+from wide_rows import at
 
 SCHEMA = Schema(
     id="sample",
