@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,14 @@ def test_the_documents_are_full_of_commands() -> None:
     assert wrong(["trian", "cm2"]) == "trian"
     assert wrong(["train", "cm2", "--dta", "x"]) == "--dta"
     assert wrong(["prepare", "nafld", "--out", "x"]) == ""
+
+
+def test_models_are_trained_in_documents_with_settings_that_they_have() -> None:
+    calls = [words for page in PAGES for words in commands(page) if words[0] == "train"]
+    calls = [words for words in calls if words[1:2] and words[1] in MODELS]
+    assert len(calls) > 10
+    for words in calls:
+        resolve(words[1], [after for word, after in pairwise(words) if word == "--set"])
 
 
 def names(prefix: str, section: BaseModel) -> Iterator[str]:
