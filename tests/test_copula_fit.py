@@ -53,6 +53,13 @@ def test_a_likelihood_whose_support_moves_is_climbed_inside_it():
     assert float(best) <= mean_log_density(Clayton.fit(u), u) < float(best) + 1e-3
 
 
+def test_a_fit_to_the_edge_of_a_support_says_so():
+    u = Clayton(torch.tensor(-0.7, dtype=torch.float64)).sample((200,), torch.Generator().manual_seed(6))
+    with pytest.warns(UserWarning, match=r'theta = -0\.7.*no maximum.*method="itau"'):
+        Clayton.fit(u)
+    assert float(Clayton.fit(u, "itau").theta) == pytest.approx(-0.7, abs=0.1)
+
+
 @pytest.mark.parametrize("family", ["gumbel", "clayton", "frank", "joe", "bb1", "gaussian", "student_t"])
 def test_a_likelihood_without_maximum_is_refused(family: str):
     x = torch.randn(30, dtype=torch.float64, generator=torch.Generator().manual_seed(5))

@@ -1,6 +1,7 @@
 """The Clayton family, in any dimension."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property, reduce
 from typing import Self
@@ -120,6 +121,20 @@ class Clayton(OneParameter):
         if max_tau is not None:
             raw = uncapped_either_sign(raw, 2.0 * math.atanh(max_tau))
         return raw
+
+    @classmethod
+    def fit(cls, u: Tensor, method: str = "mle") -> Self:
+        """See :meth:`Copula.fit`; warns where theta is below -1/2, and the likelihood has no maximum."""
+        fitted = super().fit(u, method)
+        if method == "mle" and bool((fitted.theta < -0.5).any()):
+            warnings.warn(
+                f"Clayton with theta = {float(fitted.theta.min()):.3g}: below -0.5 the density is infinite on the "
+                "edge of its support, the likelihood has no maximum, and the fit ends where the edge meets the "
+                'most extreme row. method="itau" reads the order of all rows; Frank and Gaussian have negative '
+                "dependence without an edge.",
+                stacklevel=2,
+            )
+        return fitted
 
     def parameters(self) -> dict[str, Tensor]:
         return {"theta": self.theta}
