@@ -11,9 +11,7 @@ from sklar.copulas.base import Copula
 from sklar.copulas.correlation import nearest_correlation
 from sklar.copulas.estimation import mean_kendall_tau
 
-_NODES = (
-    7  # of log df; the likelihood has one maximum, and is nearly a parabola over a third of their distance
-)
+_NODES = 7  # of log df, at first
 _HALVES = (0.3, 0.08, 0.03)  # of the parabolas that follow: the last is exact to four thousandths of df
 
 
@@ -61,7 +59,7 @@ def likeliest_df(
 
 
 def _towards_vertex(values: Sequence[Tensor], distance: float) -> Tensor:
-    """From the middle of three equidistant points to the vertex of their parabola; uphill where it has none."""
+    """From the middle of three equidistant points to their parabola's vertex; uphill where it has none."""
     left, middle, right = values
     bend = (left - middle) + (right - middle)
     vertex = 0.5 * distance * (left - right) / torch.where(bend < 0.0, bend, -1.0)
