@@ -128,10 +128,10 @@ class Clayton(OneParameter):
         fitted = super().fit(u, method)
         if method == "mle" and bool((fitted.theta < -0.5).any()):
             warnings.warn(
-                f"Clayton with theta = {float(fitted.theta.min()):.3g}: below -0.5 the density is infinite on "
-                "the edge of its support, the likelihood has no maximum, and the fit ends where that edge meets "
-                'the most extreme row. method="itau" reads the order of all rows; Frank and Gaussian have '
-                "negative dependence without an edge.",
+                f"Clayton with theta = {float(fitted.theta.min()):.3g}: below -0.5 the density is infinite "
+                "on the edge of its support, the likelihood has no maximum, and the fit ends where that edge "
+                'meets the most extreme row. method="itau" reads the order of all rows; Frank and Gaussian '
+                "have negative dependence without an edge.",
                 stacklevel=2,
             )
         return fitted
