@@ -7,16 +7,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sklar.copulas.ascent import maximise
 from sklar.copulas.base import Copula
 
 Family = TypeVar("Family", bound=Copula)
 
 METHODS = ("mle", "itau")
-_ITERATIONS = 200
 _HALVINGS = 60
-_WALL = 1e6  # nats per row, more than any sample has
 _PERFECT = 1.0 - 1e-6  # Kendall's tau that no sample with two rows in another order comes near
-_GRADIENT = 1e-9  # of the mean log likelihood; the parameters are then exact to half as many digits at least
 
 
 def fit_copula(family: type[Family], u: Float[Tensor, "n *batch modality"], method: str) -> Family:
@@ -43,30 +41,15 @@ def fit_copula(family: type[Family], u: Float[Tensor, "n *batch modality"], meth
 
 
 def _climb(start: Family, log_u: Tensor, log_sf: Tensor) -> Family:
-    """L-BFGS on the unconstrained parameters; elements of the batch share its line search only."""
-    raw = _possible(start, log_u, log_sf).requires_grad_()
+    """From the start to the likeliest unconstrained parameters, for each element of the batch."""
+    raw = _possible(start, log_u, log_sf)
     if raw.numel() == 0:
         return start
-    optimiser = torch.optim.LBFGS(
-        [raw],
-        max_iter=_ITERATIONS,
-        tolerance_grad=_GRADIENT,
-        tolerance_change=1e-14,
-        line_search_fn="strong_wolfe",
-    )
 
-    def loss() -> float:
-        optimiser.zero_grad()
-        copula = start.from_raw(raw, start.dim, None)
-        value = -copula.log_density(log_u, log_sf).mean(0).sum()
-        value.backward()  # type: ignore[no-untyped-call]
-        if bool(torch.isfinite(value)):
-            return float(value.detach())
-        raw.grad = torch.zeros_like(raw)  # the line search turns back from a wall, and is lost in infinity
-        return _WALL
+    def likelihood(raw: Tensor) -> Tensor:
+        return start.from_raw(raw, start.dim, None).log_density(log_u, log_sf).mean(0)
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return start.from_raw(raw.detach(), start.dim, None)
+    return start.from_raw(maximise(likelihood, raw), start.dim, None)
 
 
 def _possible(start: Copula, log_u: Tensor, log_sf: Tensor) -> Tensor:
@@ -85,7 +68,7 @@ def _possible(start: Copula, log_u: Tensor, log_sf: Tensor) -> Tensor:
 
 
 def _check_maximum(fitted: Copula, log_u: Tensor, log_sf: Tensor) -> None:
-    """Refuse what L-BFGS ends at where the likelihood has no maximum."""
+    """Refuse what the climb ends at where the likelihood has no maximum."""
     pairs = [fitted.marginal(pair).kendall_tau() for pair in combinations(range(fitted.dim), 2)]
     regular = torch.stack([tau.abs() < _PERFECT for tau in pairs]).all(0)
     if not bool((regular & torch.isfinite(fitted.log_density(log_u, log_sf).mean(0))).all()):
