@@ -12,6 +12,7 @@ from sklar.data.samples import samples_table
 from sklar.data.schema import Schema, Text
 from sklar.data.wide import read_wide
 from sklar.errors import DataError, UserError
+from test_cli import run
 from wide_tables import wide_table
 
 ROOT = Path(__file__).parents[1]
@@ -37,12 +38,18 @@ def test_ten_lines_from_a_table_of_a_thousand_rows_to_probabilities_within_a_min
     assert np.median(names["risk"][died]) > np.median(names["risk"][~died])
 
 
-def test_the_page_about_own_data_runs_and_its_path_for_pytorch_has_twenty_lines(capsys):
+def test_the_page_about_own_data_runs_and_its_path_for_pytorch_has_twenty_lines(
+    capsys, tmp_path, monkeypatch
+):
     page = (ROOT / "docs/how-to/own-data.md").read_text()
-    first, second = re.findall(r"```\{run\}\n(.*?)```", page, re.DOTALL)
+    first, files, second = re.findall(r"```\{run\}\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
     names = {}
     exec(first, names)
     assert names["model"].predict_proba(names["stays"]).shape == (300, 2)
+    exec(files, names)
+    (prepare,) = re.findall(r"^sklar (prepare table stays.csv .*)$", page, re.MULTILINE)
+    assert "vitals is present in 100.0%" in run(*prepare.split()).stdout
     lines = [line for line in second.splitlines() if line.strip() and not line.startswith(("import", "from"))]
     assert len(lines) <= 20
     exec(second, names)
