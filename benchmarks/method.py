@@ -27,6 +27,7 @@ import multiprocessing
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -211,8 +212,7 @@ def work(fits: Iterable[Fit], out: Path, jobs: int, minutes: float) -> list[dict
     """Run what is not done yet; every finished fit is one line of results.jsonl."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    log, folder = out / "results.jsonl", out / "work"
-    shutil.rmtree(folder, ignore_errors=True)
+    log, folder = out / "results.jsonl", Path(tempfile.mkdtemp(prefix="work-", dir=out))
     results = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     done = {(*r["cell"].values(), r["method"], r["seed"]) for r in results}
     todo = [fit for fit in fits if fit.key not in done]
@@ -309,6 +309,26 @@ def promised(results: Sequence[dict], cells: Iterable[Cell]) -> None:
         )
 
 
+def ablated(results: Sequence[dict], cells: Iterable[Cell | Cohort]) -> None:
+    """A Markdown table of the switches: each minus the defaults, paired by cell and seed, over all cells."""
+    gains: dict[str, dict[str, list[float]]] = {}
+    for cell in cells:
+        found = by_method(results, cell)
+        ours = found.get("conditional", {})
+        for method, own in found.items():
+            for seed in own.keys() & ours.keys():
+                for metric in JUDGED:
+                    gain = own[seed][metric] - ours[seed][metric]
+                    gains.setdefault(method, {}).setdefault(metric, []).append(gain)
+    print(
+        f"\n| minus CM² by its defaults | fits | {' | '.join(JUDGED)} |\n" + "|---" * (2 + len(JUDGED)) + "|"
+    )
+    for method, own in gains.items():
+        if method not in ("bayes", "conditional"):
+            row = " | ".join(interval(np.array(own[metric])) for metric in JUDGED)
+            print(f"| {method} | {len(own[JUDGED[0]])} | {row} |")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
@@ -328,6 +348,7 @@ def main() -> int:
     results = work(fits, arguments.out, arguments.jobs, arguments.minutes)
     show(results, chosen)
     promised(results, [cell for cell in chosen if isinstance(cell, Cell)])
+    ablated(results, [cell for cell in chosen if cell.is_reference])
     return 0
 
 
