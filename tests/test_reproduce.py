@@ -206,8 +206,9 @@ def test_the_full_scale_asks_for_data(tmp_path: Path):
     done = CliRunner().invoke(app, ["reproduce", "--tables", "1", "--out", str(tmp_path / "out")])
     assert isinstance(done.exception, UserError)
     assert "needs --data" in str(done.exception)
-    done = CliRunner().invoke(app, ["reproduce", "--tables", "1", "--data", str(tmp_path)])
-    assert "has no mimic-iii: sklar prepare mimic-iii" in str(done.exception)
+    for more in ([], ["--dry-run"]):
+        done = CliRunner().invoke(app, ["reproduce", "--tables", "1", "--data", str(tmp_path), *more])
+        assert "has no mimic-iii: sklar prepare mimic-iii" in str(done.exception)
 
 
 def test_the_page_breaks_cells_between_their_parts():

@@ -69,7 +69,13 @@ def foresee(
     experiments: Sequence[Experiment], out: Path, data: Path | None, seeds: int, scale: ScaleName,
     settings: Sequence[str] = (),
 ) -> Ahead:  # fmt: skip
-    """How much work `reproduce` with the same arguments is; nothing is written."""
+    """How much work `reproduce` with the same arguments is; nothing is written.
+
+    Raises:
+        UserError: ``data`` lacks a folder that `reproduce` would read.
+    """
+    if data is not None:
+        _refuse_absent(data, _cohorts(experiments))
     root = out / "data" if data is None and scale == "tiny" else data
     there = {} if root is None else {
         name: PreparedData.open(root / name)
@@ -137,10 +143,14 @@ def _open(
         announce("simulate and prepare a hospital")
         every = simulated(out / "data")
         return {name: every[name] for name in cohorts}
+    _refuse_absent(data, cohorts)
+    return {name: PreparedData.open(data / name) for name in cohorts}
+
+
+def _refuse_absent(data: Path, cohorts: Sequence[str]) -> None:
     for name in cohorts:
         if not (data / name).is_dir():
             raise UserError(
                 f"{data} has no {name}: sklar prepare {name} --raw ... --out {data / name}, or leave out the "
                 "tables that need it"
             )
-    return {name: PreparedData.open(data / name) for name in cohorts}
