@@ -24,9 +24,24 @@ from sklar.data.wide import write_wide
 from sklar.evaluation import auroc, average_precision
 from sklar.training.config import resolve
 
-FUSIONS = ("cm2", "daft", "drfuse", "late", "medfuse", "mmtm", "unified")
-"""The models of several modalities, but for "interleaved" and "lsmt": both attend between single measurements
-and take six times the others' time or more on these data. ``--models`` takes them too."""
+FUSIONS = ("cm2", "daft", "drfuse", "interleaved", "late", "lsmt", "medfuse", "mmtm", "unified")
+"""The models of several modalities."""
+
+OWN: Mapping[str, Mapping[str, Any]] = {
+    "lsmt": {
+        "model.width": 64,
+        "model.head_width": 16,
+        "model.mlp": 64,
+        "model.layers": 2,
+        "model.perceiver.latents": 16,
+        "model.perceiver.width": 32,
+        "model.perceiver.depth": 3,
+        "model.perceiver.cross_width": 32,
+        "model.perceiver.head_width": 8,
+    }
+}
+"""Sizes that a model has beside those that all share. LSMT's published ones are made for tens of thousands of
+rows: thirteen layers of up to 384 numbers a token, where the others have 32 here."""
 
 REFERENCE = "gradient_boosting"
 
@@ -62,10 +77,14 @@ class Question:
         """All that are compared."""
         return (*FUSIONS, *[f"single {name}" for name in self.singles], REFERENCE)
 
-    @property
-    def key(self) -> str:
-        """Of everything that decides an answer but model and seed."""
-        content = [__version__, self.schema.model_dump(mode="json"), self.fractions, dict(self.settings)]
+    def settings_of(self, model: str) -> dict[str, Any]:
+        """Those of all networks and the model's own."""
+        return {**self.settings, **OWN.get(model, {})}
+
+    def key(self, model: str) -> str:
+        """Of everything that decides a model's answer but its name and the seed."""
+        settings = self.settings_of(model)
+        content = [__version__, self.schema.model_dump(mode="json"), self.fractions, settings]
         tables = [hashlib.sha256(repr(table.to_pydict()).encode()).hexdigest() for table in self.tables]
         return hashlib.sha256(json.dumps([*content, self.max_epochs, tables]).encode()).hexdigest()[:12]
 
@@ -86,9 +105,13 @@ def answer(question: Question, model: str, seed: int, folder: Path) -> NDArray[n
     if model == REFERENCE:
         return _of_reference(question, part, seed, folder)
     fusion, _, modality = model.partition(" ")
-    settings = question.settings | ({"model.modality": modality} if modality else {})
+    settings = question.settings_of(model) | ({"model.modality": modality} if modality else {})
     network = MultimodalClassifier(
-        question.schema, fusion, settings=settings, max_epochs=question.max_epochs, random_state=seed
+        question.schema,
+        fusion,
+        settings=settings,
+        max_epochs=question.max_epochs,
+        random_state=seed,
     )
     train, valid = (question.seen.filter(pa.array(part == name)) for name in ("train", "valid"))
     network.fit(train, valid=valid)
@@ -123,7 +146,7 @@ def judge(y: NDArray[np.int64], probability: NDArray[np.float64], classes: int) 
 
 def score(question: Question, model: str, seed: int, out: Path) -> dict[str, float]:
     """The metrics of a model on the test rows of a seed, kept in a file."""
-    folder = out / f"{question.name}-{question.key}"
+    folder = out / f"{question.name}-{question.key(model)}"
     file = folder / f"{model.replace(' ', '-')}-{seed}.json"
     if file.is_file():
         kept: dict[str, float] = json.loads(file.read_text())

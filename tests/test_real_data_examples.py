@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
+from sklar.models import MODELS
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -101,6 +103,14 @@ def test_answers_are_kept_and_asked_once(
     five_seeds.compare(replace(question, max_epochs=1), tmp_path, ("cm2",), range(1))
     assert len(asked) == 5
     assert first["cm2"][0]["accuracy"] == pytest.approx(0.1, abs=0.05)
+    monkeypatch.setattr(five_seeds, "OWN", {"late": {"model.encoders.dim": 16}})
+    five_seeds.compare(question, tmp_path, ("cm2", "late"), range(1))
+    assert asked[5:] == [("late", 0)]  # whose sizes changed
+
+
+def test_every_model_of_several_modalities_is_compared(five_seeds: ModuleType):
+    assert set(five_seeds.FUSIONS) == MODELS.keys() - {"single"}
+    assert five_seeds.OWN.keys() <= MODELS.keys()
 
 
 def test_the_table_puts_the_best_first_and_pairs_differences_by_seed(five_seeds: ModuleType):
