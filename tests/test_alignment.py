@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from sklar.alignment import CopulaAlignment, Standardise, effective_rank, shuffled, uniformity
 from sklar.alignment.moments import ScoreMoments
 from sklar.alignment.patterns import patterns
+from sklar.alignment.uniforms import Uniforms
 from sklar.copulas import FAMILIES, Gaussian
 
 NAMES = ("a", "b", "c")
@@ -209,7 +210,7 @@ def test_moments_find_the_correlation_of_partly_observed_scores() -> None:
     for _ in range(200):
         present = torch.rand(64, 3, generator=g) < 0.7
         log_u = Gaussian(r).rsample_log((64, 8), g)
-        moments.update(log_u, torch.log1p(-log_u.exp()), present)
+        moments.update(Uniforms(log_u, torch.log1p(-log_u.exp())), present)
     torch.testing.assert_close(moments.correlation(), r, rtol=0, atol=0.03)
     assert isinstance(moments.copula(Gaussian(torch.eye(3))), Gaussian)
 

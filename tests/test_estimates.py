@@ -7,6 +7,7 @@ from torch import Generator
 from sklar.alignment import CopulaAlignment
 from sklar.alignment.ranks import RunningTau
 from sklar.alignment.refit import LatentFit, Learned, estimator
+from sklar.alignment.uniforms import Uniforms
 from sklar.copulas import BB1, FAMILIES, Clayton, Copula, Gaussian, StudentT
 
 DEPENDENT = sorted(set(FAMILIES) - {"independence"})
@@ -21,7 +22,7 @@ def stream(
     for _ in range(batches):
         log_u = pool[torch.randint(len(pool), (64,), generator=g)]
         present = torch.rand(64, truth.dim, generator=g) >= missing
-        update.update(log_u, torch.log(-torch.expm1(log_u)), present)  # type: ignore[operator]
+        update.update(Uniforms(log_u, torch.log(-torch.expm1(log_u))), present)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("family", DEPENDENT)
@@ -55,14 +56,14 @@ def test_ranks_of_pairs_that_never_occur_stay() -> None:
     present = torch.ones(40, 3, dtype=torch.bool)
     present[:20, 0] = False
     present[20:, 1] = False
-    ranks.update(log_u, torch.log(-torch.expm1(log_u)), present)
+    ranks.update(Uniforms(log_u, torch.log(-torch.expm1(log_u))), present)
     assert float(ranks.tau[0, 1]) == pytest.approx(0.3)
     assert float(ranks.tau[0, 2]) != pytest.approx(0.3, abs=1e-6)
 
 
 def test_a_batch_of_one_row_leaves_the_ranks() -> None:
     ranks = RunningTau(2, (4,), 0.3)
-    ranks.update(-torch.ones(1, 4, 2), -torch.ones(1, 4, 2), torch.ones(1, 2, dtype=torch.bool))
+    ranks.update(Uniforms(-torch.ones(1, 4, 2), -torch.ones(1, 4, 2)), torch.ones(1, 2, dtype=torch.bool))
     torch.testing.assert_close(ranks.tau, torch.full((4, 2, 2), 0.3))
 
 
@@ -102,7 +103,7 @@ def test_each_coordinate_may_have_its_own_fit() -> None:
     g = Generator().manual_seed(0)
     for _ in range(6):
         log_u = truth.rsample_log((64,), g)
-        fit.update(log_u, torch.log(-torch.expm1(log_u)), torch.ones(64, 2, dtype=torch.bool))
+        fit.update(Uniforms(log_u, torch.log(-torch.expm1(log_u))), torch.ones(64, 2, dtype=torch.bool))
     found = fit.copula(truth).kendall_tau()
     torch.testing.assert_close(found, truth.kendall_tau(), rtol=0, atol=0.1)
 

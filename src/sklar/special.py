@@ -322,16 +322,27 @@ class _QuantileOfBoth(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, log_u: Tensor, log_sf: Tensor) -> tuple[Tensor, Tensor]:
         z, slope = _quantile(log_u, log_sf, slope=True)
-        sign = 2.0 * below(log_u, log_sf) - 1.0
-        ctx.save_for_backward(z, slope, sign)
+        ctx.save_for_backward(z, slope, below(log_u, log_sf))
+        ctx.set_materialize_grads(False)  # the slope is often unused
         return z, slope
 
     @staticmethod
-    def backward(ctx: Any, grad_z: Tensor, grad_slope: Tensor) -> tuple[Tensor, Tensor]:
-        z, slope, sign = ctx.saved_tensors
-        inner = grad_z * sign * slope + grad_slope * slope * (1.0 + sign * z * slope)
-        by_u = inner * (0.5 * (1.0 + sign))
-        return by_u, inner - by_u
+    def backward(
+        ctx: Any, grad_z: Tensor | None, grad_slope: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        z, slope, left = ctx.saved_tensors
+        by_u = by_sf = None
+        if grad_z is not None:
+            pull = grad_z * slope
+            by_u = pull * left
+            by_sf = by_u - pull
+        if grad_slope is not None:
+            sign = 2.0 * left - 1.0
+            pull = grad_slope * slope * (1.0 + sign * z * slope)
+            by_tail = pull * left
+            by_u = by_tail if by_u is None else by_u + by_tail
+            by_sf = pull - by_tail if by_sf is None else by_sf + (pull - by_tail)
+        return by_u, by_sf
 
 
 def _quantile(log_u: Tensor, log_sf: Tensor | None, slope: bool) -> tuple[Tensor, ...]:

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sklar.special import anywhere
+
 RIDGE = 1e-3
 """Added to the variances: latents of low rank keep a factor, and a constant coordinate is uncorrelated."""
 
@@ -40,7 +42,9 @@ class CoordinateMoments(nn.Module):
     @torch.no_grad()
     def update(self, latents: Float[Tensor, "m b d"], present: Bool[Tensor, "b m"]) -> None:
         """Move the moments towards those of a batch; a modality that no row has stays."""
-        own = torch.where(present.T.unsqueeze(2), latents, 0.0).to(self.product.dtype)
+        own = latents.to(self.product.dtype)
+        if anywhere(~present):  # a choice costs a third of this update
+            own = torch.where(present.T.unsqueeze(2), own, 0.0)
         count = present.sum(0)[:, None, None]
         step = self.momentum * (count > 0)
         self.product.mul_(1 - step).baddbmm_(own.mT, own * (step / count.clamp(min=1)))

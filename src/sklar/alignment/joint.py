@@ -19,7 +19,7 @@ from sklar.alignment.pit import PITS
 from sklar.alignment.refit import ESTIMATES, Estimator, estimator
 from sklar.alignment.terms import TERMS, decorrelation
 from sklar.alignment.uniforms import Latents, Pit, Uniforms
-from sklar.copulas import FAMILIES, Copula, LearnedCopula
+from sklar.copulas import FAMILIES, Copula, Gaussian, LearnedCopula
 from sklar.marginals import GaussianMixture, MixtureMarginal, rosenblatt_together
 
 
@@ -181,7 +181,7 @@ class CopulaAlignment(nn.Module):
         if self.decorrelation:
             terms["decorrelation"] = self.decorrelation * decorrelation(latents.z, present)
         if self.training:
-            cast(Estimator, self.estimator).update(latents.log_u.detach(), latents.log_sf.detach(), present)
+            cast(Estimator, self.estimator).update(latents.uniforms, present)
             if self.coordinates is not None:
                 self.coordinates.update(_standardised(latents), present)
             self._remember(latents)
@@ -229,18 +229,19 @@ class CopulaAlignment(nn.Module):
 
     def log_density_of(self, uniforms: Uniforms, present: Bool[Tensor, "b m"]) -> Float[Tensor, " b"]:
         """Log copula density of uniforms, mean over their q coordinates, by patterns of presence."""
-        log_u, log_sf = uniforms.log_u, uniforms.log_sf
-        out = log_u.new_zeros(len(log_u))
+        out = uniforms.log_u.new_zeros(len(present))
         # under other terms the learned copula stays where it started; that of the latents is to be reported
         copula = self.copula() if self.term == "copula" else self.imputation_copula()
+        points = [uniforms.scores] if isinstance(copula, Gaussian) else uniforms.modalities_first
         for rows, columns in patterns(present):
             if len(columns) < 2:
                 continue
             margin = copula if len(columns) == len(self.modalities) else copula.marginal(columns)
-            own = (part.movedim(-1, 0) for part in (log_u, log_sf))  # modalities first, as they lie in memory
+            own = points
             if len(rows) < len(out) or len(columns) < len(self.modalities):
-                own = (part[list(columns)][:, rows] for part in own)
-            means = margin.log_density(*(part.movedim(0, -1) for part in own)).mean(1)
+                own = [part[list(columns)][:, rows] for part in points]
+            density = margin.log_density_of_scores if isinstance(margin, Gaussian) else margin.log_density
+            means = density(*(part.movedim(0, -1) for part in own)).mean(1)
             out = means if len(rows) == len(out) else out.index_copy(0, rows, means)
         return out
 

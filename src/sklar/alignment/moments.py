@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from sklar.alignment.uniforms import Uniforms
 from sklar.copulas import Copula, Elliptical
 from sklar.copulas.correlation import nearest_correlation
-from sklar.special import ndtri_log
 
 SMALLEST_EIGENVALUE = 1e-3
 """Correlations estimated pair by pair may fail to be positive definite; they are shrunk to this."""
@@ -43,16 +43,13 @@ class ScoreMoments(nn.Module):
         self.momentum = momentum
 
     @torch.no_grad()
-    def update(
-        self, log_u: Float[Tensor, "b d m"], log_sf: Float[Tensor, "b d m"], present: Bool[Tensor, "b m"]
-    ) -> None:
+    def update(self, uniforms: Uniforms, present: Bool[Tensor, "b m"]) -> None:
         """Move the moments towards those of a batch; pairs that never occur in it stay."""
         own = self.product.ndim == 3  # a matrix per coordinate
-        there = present.T.to(log_u.dtype)
-        # modalities first, as they lie in memory
-        scores = ndtri_log(log_u.movedim(-1, 0), log_sf.movedim(-1, 0)) * there.unsqueeze(-1)
+        there = present.T.to(uniforms.scores.dtype)
+        scores = uniforms.scores * there.unsqueeze(-1)
         both = there @ there.T
-        cells = (both if own else both * log_u.shape[1]).clamp(min=1)
+        cells = (both if own else both * scores.shape[2]).clamp(min=1)
         if own:
             product = torch.einsum("mbd,nbd->dmn", scores, scores) / cells
             square = torch.einsum("mbd,nb->dmn", scores.square(), there) / cells

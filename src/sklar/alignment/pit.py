@@ -41,7 +41,7 @@ class Rosenblatt(Pit):
         self.coordinates, self.density = dim, True
 
     def forward(self, latents: Latents) -> Uniforms:
-        return Uniforms(latents.log_u, latents.log_sf)
+        return latents.uniforms
 
     def fit(self, latents: Latents) -> None:
         """All parameters are the mixtures'."""

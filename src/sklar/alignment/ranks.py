@@ -3,9 +3,10 @@
 from typing import final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 
+from sklar.alignment.uniforms import Uniforms
 from sklar.copulas import Copula, Independence
 
 SHIFTS = 4
@@ -40,11 +41,9 @@ class RunningTau(nn.Module):
         self.momentum = momentum
 
     @torch.no_grad()
-    def update(
-        self, log_u: Float[Tensor, "b d m"], log_sf: Float[Tensor, "b d m"], present: Bool[Tensor, "b m"]
-    ) -> None:
+    def update(self, uniforms: Uniforms, present: Bool[Tensor, "b m"]) -> None:
         """Move tau towards that of a batch; pairs that never occur in it stay."""
-        score = log_u - log_sf  # increasing in u, and tells both tails apart
+        score = uniforms.log_u - uniforms.log_sf  # increasing in u, and tells both tails apart
         rows = "dmn" if self.tau.ndim == 3 else "mn"
         total = torch.zeros_like(self.tau)
         count = total.new_zeros(present.shape[1], present.shape[1])
@@ -53,7 +52,7 @@ class RunningTau(nn.Module):
             signs = torch.sign(score - score.roll(shift, 0)).to(total.dtype) * there.unsqueeze(1)
             total += torch.einsum(f"bdm,bdn->{rows}", signs, signs)
             count += there.T @ there
-        cells = count * (1 if self.tau.ndim == 3 else log_u.shape[1])
+        cells = count * (1 if self.tau.ndim == 3 else score.shape[1])
         step = self.momentum * (count > 0)
         self.tau.add_(step * (total / cells.clamp(min=1) - self.tau))
 

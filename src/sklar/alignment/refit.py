@@ -3,11 +3,12 @@
 from typing import Protocol, final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from sklar.alignment.moments import ScoreMoments
 from sklar.alignment.ranks import RunningTau
+from sklar.alignment.uniforms import Uniforms
 from sklar.copulas import FAMILIES, Copula, Elliptical
 
 ESTIMATES = ("moments", "fit", "learned")
@@ -19,9 +20,7 @@ SAMPLE = 4096
 class Estimator(Protocol):
     """Sees the pseudo-observations of every training batch, and answers with a copula."""
 
-    def update(
-        self, log_u: Float[Tensor, "b d m"], log_sf: Float[Tensor, "b d m"], present: Bool[Tensor, "b m"]
-    ) -> None:
+    def update(self, uniforms: Uniforms, present: Bool[Tensor, "b m"]) -> None:
         """Take note of a batch."""
 
     def copula(self, like: Copula) -> Copula:
@@ -56,7 +55,7 @@ def estimator(
 class Learned(nn.Module):
     """The learned parameters themselves."""
 
-    def update(self, log_u: Tensor, log_sf: Tensor, present: Tensor) -> None:
+    def update(self, uniforms: Uniforms, present: Tensor) -> None:
         """Nothing to note."""
 
     def copula(self, like: Copula) -> Copula:
@@ -106,15 +105,13 @@ class LatentFit(nn.Module):
         self.register_buffer("fitted", torch.tensor(False))
 
     @torch.no_grad()
-    def update(
-        self, log_u: Float[Tensor, "b d m"], log_sf: Float[Tensor, "b d m"], present: Bool[Tensor, "b m"]
-    ) -> None:
+    def update(self, uniforms: Uniforms, present: Bool[Tensor, "b m"]) -> None:
         """Keep the complete rows, and estimate when it is time and the buffer is full."""
         size = len(self.log_u)
         rows = present.all(1).nonzero().squeeze(1)[-size:]
         slots = (int(self.seen) + torch.arange(len(rows), device=rows.device)) % size
-        self.log_u[slots] = log_u[rows].to(self.log_u)
-        self.log_sf[slots] = log_sf[rows].to(self.log_sf)
+        self.log_u[slots] = uniforms.log_u[rows].to(self.log_u)
+        self.log_sf[slots] = uniforms.log_sf[rows].to(self.log_sf)
         self.seen += len(rows)
         due = not bool(self.fitted) or int(self.batches) % self.every == 0
         self.batches += 1

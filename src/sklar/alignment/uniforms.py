@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sklar.marginals import GaussianMixture
+from sklar.special import ndtri_log
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Latents:
     log_prob: Float[Tensor, "m b"]
 
     @cached_property
+    def uniforms(self) -> "Uniforms":
+        """The Rosenblatt uniforms."""
+        return Uniforms(self.log_u, self.log_sf)
+
+    @cached_property
     def paired(self) -> Bool[Tensor, " b"]:
         """Which rows have at least two modalities."""
         return self.present.sum(1) >= 2
@@ -51,6 +58,17 @@ class Uniforms:
     log_u: Float[Tensor, "b q m"]
     log_sf: Float[Tensor, "b q m"]
     log_prob: Float[Tensor, "m b"] | None = None
+
+    @property
+    def modalities_first(self) -> list[Float[Tensor, "m b q"]]:
+        """Both logs as they lie in memory."""
+        return [self.log_u.movedim(-1, 0), self.log_sf.movedim(-1, 0)]
+
+    @cached_property
+    def scores(self) -> Float[Tensor, "m b q"]:
+        """Normal scores, modalities first, which the Gaussian copula and the running moments read."""
+        with torch.enable_grad():  # the first to ask may be outside of it, and the next one inside
+            return ndtri_log(*self.modalities_first)
 
 
 class Pit(nn.Module, ABC):

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Size, Tensor
 
-from sklar.copulas.analytic import Kernel, Slopes
+from sklar.copulas.analytic import Kernel, Slopes, analytic_density
 from sklar.copulas.arithmetic import constants, log
 from sklar.copulas.columns import Column, Points
 from sklar.copulas.correlation import capped_cholesky_from_raw, nearest_correlation, raw_from_capped_cholesky
@@ -104,6 +104,17 @@ class Gaussian(Elliptical):
         noise = like.normal_(generator=generator)
         return log_ndtr_both((self.scale_tril @ noise.unsqueeze(-1)).squeeze(-1))[0]
 
+    def log_density_of_scores(self, z: Float[Tensor, "*batch modality"]) -> Float[Tensor, "*batch"]:
+        """:meth:`log_density` at u = Phi(z), for whoever has the normal scores and needs no quantiles."""
+        entries = (self._entries(),)
+        if z.device.type == "cpu":  # looking at the values would make an accelerator wait
+            value = analytic_density(_kernel_of_scores, entries, z)
+            if math.isfinite(value.detach().sum().item()):
+                return value
+        edge = torch.isinf(z).any(-1, keepdim=True)
+        value = analytic_density(_kernel_of_scores, entries, torch.where(edge, 0.0, z))
+        return torch.where(edge.squeeze(-1), self._boundary_limit(Points(*log_ndtr_both(z))), value)
+
     # Hooks
 
     def _density(self) -> tuple[Kernel, Sequence[Tensor]]:
@@ -148,10 +159,28 @@ class Gaussian(Elliptical):
 
 def _kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) -> tuple[Tensor, Slopes | None]:
     """Log density and its derivatives in the rows of L and the logs; see ``analytic.Kernel``."""
-    rows = lower_rows(parameters[0], len(columns))
     logs = (columns.log_u, columns.log_sf) if columns.has_log_sf else (columns.turned, None)
     scores, by_u, by_sf = ndtri_log_slopes(*logs) if slopes else (ndtri_log(*logs), logs[0], None)
-    z = scores.unbind(0)
+    value, found = _of_scores(parameters[0], scores, slopes)
+    if found is None:
+        return value, None
+    by_lower, by_score = found
+    return value, Slopes((by_lower,), by_score * by_u, () if by_sf is None else by_score * by_sf)
+
+
+def _kernel_of_scores(
+    parameters: Sequence[Tensor], columns: Points, slopes: bool
+) -> tuple[Tensor, Slopes | None]:
+    """The same at normal scores, which lie where the logs of u would."""
+    value, found = _of_scores(parameters[0], columns.turned, slopes)
+    return value, None if found is None else Slopes((found[0],), found[1])
+
+
+def _of_scores(
+    lower: Tensor, scores: Tensor, slopes: bool
+) -> tuple[Tensor, tuple[list[Tensor], Tensor] | None]:
+    """Log density at scores (M, *batch), and its derivatives in L's rows and in the scores."""
+    rows, z = lower_rows(lower, len(scores)), scores.unbind(0)
     white = whiten(rows, z)
     (value,) = constants(scores, -sum(log(row[-1]) for row in rows))
     for score, residual in zip(z[1:], white[1:], strict=True):  # the first cancels
@@ -159,6 +188,4 @@ def _kernel(parameters: Sequence[Tensor], columns: Points, slopes: bool) -> tupl
     if not slopes:
         return value, None
     outer = whiten_again(rows, white)
-    by_score = scores - torch.stack(outer)
-    by_log_sf = () if by_sf is None else by_score * by_sf
-    return value, Slopes((factor_slopes(rows, outer, white),), by_score * by_u, by_log_sf)
+    return value, (factor_slopes(rows, outer, white), scores - torch.stack(outer))
