@@ -18,7 +18,7 @@ Fits run in --jobs processes of one thread each, seed by seed, the reference and
 ones are kept in OUT/results.jsonl, and the same command goes on from there; after --minutes no fit is begun.
 
     python benchmarks/method.py --out OUT [--cells reference|core|all|nafld] [--seeds 5] [--only TEXT]
-                                [--jobs 1] [--minutes LIMIT]
+                                [--jobs 1] [--minutes LIMIT] [--picture FILE]
 """
 
 import argparse
@@ -39,6 +39,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import method_picture
 from sklar import runs
 from sklar.copulas import FAMILIES
 from sklar.data.nafld import prepare_nafld
@@ -265,6 +266,17 @@ def by_method(results: Sequence[dict], cell: Cell | Cohort) -> dict[str, dict[in
     return found
 
 
+def gains_on_skip(
+    results: Sequence[dict], rows: int, tau: float, missing: float, label: str, method: str
+) -> np.ndarray | None:
+    """AUROC minus that of skip on the seeds that both have; None without two of them."""
+    found = by_method(results, Cell(rows, tau, missing, label))
+    seeds = sorted(found.get(method, {}).keys() & found.get("skip", {}).keys())
+    if len(seeds) < 2:
+        return None
+    return np.array([found[method][s]["auroc_all"] - found["skip"][s]["auroc_all"] for s in seeds])
+
+
 def show(results: Sequence[dict], cells: Iterable[Cell | Cohort]) -> None:
     """Every method of every cell on the seeds that it and what it is compared with have."""
     for cell in cells:
@@ -336,6 +348,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", default="", help="methods whose name holds this text")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
+    parser.add_argument("--picture", type=Path, help="draw the grid into this file (SVG, PNG, PDF)")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no fit after these")
     arguments = parser.parse_args()
     chosen = {
@@ -349,6 +362,9 @@ def main() -> int:
     show(results, chosen)
     promised(results, [cell for cell in chosen if isinstance(cell, Cell)])
     ablated(results, [cell for cell in chosen if cell.is_reference])
+    if arguments.picture is not None:
+        values = {"rows": ROWS, "tau": TAUS, "missing": MISSING, "label": LABELS}
+        method_picture.draw(lambda *cell: gains_on_skip(results, *cell), values, arguments.picture)
     return 0
 
 
