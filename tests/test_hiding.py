@@ -143,6 +143,17 @@ def test_shares_of_a_row_sum_to_its_answer_and_skip_what_it_lacks():
     assert cohort.asked == 2**3 - 1 + 1
 
 
+def test_what_is_absent_has_no_share_though_answers_depend_on_the_batch():
+    cohort, random = Cohort(200), np.random.default_rng(0)
+
+    def predict(present):  # as sums of floats do, whose order depends on the rows beside a row
+        return cohort.predict(present) + random.uniform(-1e-8, 1e-8, len(present))
+
+    subsets, answers = coalitions(predict, cohort.present, base=0.3)
+    assert (shapley(subsets, answers)[~cohort.present.T] == 0).all()
+    assert ~cohort.present.all()
+
+
 def test_shares_of_a_metric_find_the_informative_modality():
     cohort = Cohort(1500)
     subsets, answers = coalitions(cohort.predict, cohort.present, base=0.3)

@@ -17,6 +17,8 @@ _MOST = 12
 def coalitions(predict: Predict, present: ArrayLike, base: float | Floats) -> tuple[Present, Floats]:
     """What a model answers to every subset of the modalities.
 
+    A row is asked about once for each subset of what it has; all that show the same of it have that answer.
+
     Args:
         predict: Of the N rows.
         present: (N, M) true where a modality was observed.
@@ -34,12 +36,15 @@ def coalitions(predict: Predict, present: ArrayLike, base: float | Floats) -> tu
         )
     subsets = (np.arange(2**count)[:, None] >> np.arange(count)) % 2 == 1
     answers = np.full((len(subsets), len(there), *np.shape(base)), base)
-    for index, subset in enumerate(subsets[1:], start=1):
-        seen = there & subset
-        some = seen.any(1)
-        if some.any():
-            # rows that show nothing of the subset keep what they have, and their answer is not read
-            answers[index, some] = answer(predict, np.where(some[:, None], seen, there))[some]
+    bits, place = 1 << np.arange(count), np.arange(len(there))
+    for index in range(len(subsets) - 1, 0, -1):
+        seen = there & subsets[index]
+        fullest = index | (~there @ bits)  # the largest subset that shows the same of a row
+        new = (fullest == index) & seen.any(1)
+        if new.any():
+            # rows that nothing new is shown of keep what they have, and their answer is not read
+            answers[index, new] = answer(predict, np.where(new[:, None], seen, there))[new]
+        answers[index, ~new] = answers[fullest, place][~new]
     return subsets, answers
 
 
