@@ -89,6 +89,11 @@ def test_a_step_of_two_processes_is_that_of_one_with_all_rows(
             assert again["history"][0][name] == pytest.approx(value, rel=1e-6), name
 
 
+# Adam makes whole steps of gradients that are rounding, in weights that training rows hardly use: the few
+# validation rows tell more of that than the training curves, which differ by .001
+CURVES = {"train_loss": 0.01, "train_task": 0.01, "valid_task": 0.05}
+
+
 def history(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
 
@@ -106,8 +111,8 @@ def test_curves_of_two_processes_are_those_of_one(data: PreparedData, tmp_path: 
         two = history(tmp_path / name)
         assert len(one) == len(two) == 4
         for before, after in zip(one, two, strict=True):
-            for column in ("train_loss", "train_task", "valid_task"):
-                assert float(after[column]) == pytest.approx(float(before[column]), rel=0.02), column
+            for column, rel in CURVES.items():
+                assert float(after[column]) == pytest.approx(float(before[column]), rel=rel), column
         assert (tmp_path / name / "metrics.json").is_file()
         assert {p.name for p in (tmp_path / "one").iterdir()} == {p.name for p in (tmp_path / name).iterdir()}
         found, wanted = (read_predictions(tmp_path / of / "predictions_test.parquet") for of in (name, "one"))
