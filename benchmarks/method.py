@@ -300,10 +300,11 @@ def show(results: Sequence[dict], cells: Iterable[Cell | Cohort]) -> None:
 
 def promised(results: Sequence[dict], cells: Iterable[Cell]) -> None:
     """A Markdown table of what is promised: CM² by its defaults against the best of what imputes nothing."""
-    plain = ("skip", "zero", "skip + dropout")
+    plain, others = ("skip", "zero", "skip + dropout"), ("unconditional", *REFERENCES)
     print("\n| rows | tau | missing in training | label in | seeds | Bayes | skip | CM² |", end="")
-    print(" closes of the gap | minus skip + dropout | best without imputation | minus it |")
-    print("|---" * 12 + "|")
+    print(" closes of the gap | minus skip + dropout | best without imputation | minus it", end="")
+    print(f" | {' | '.join(others)} |")
+    print("|---" * (12 + len(others)) + "|")
     for cell in cells:
         found = by_method(results, cell)
         asked = ("bayes", "conditional", *plain)
@@ -314,10 +315,16 @@ def promised(results: Sequence[dict], cells: Iterable[Cell]) -> None:
         best = max(plain, key=lambda name: value[name].mean())
         ours, skip = value["conditional"], value["skip"]
         means = " | ".join(f"{value[name].mean():.4f}" for name in ("bayes", "skip", "conditional"))
+        beside = [
+            f"{np.mean([found[name][s]['auroc_all'] for s in seeds]):.4f}"
+            if set(seeds) <= found.get(name, {}).keys()
+            else ""
+            for name in others
+        ]
         print(
             f"| {cell.rows} | {cell.tau} | {cell.missing:.0%} | {cell.label} | {len(seeds)} | {means} "
             f"| {closed(ours - skip, value['bayes'] - skip)} | {interval(ours - value['skip + dropout'])} "
-            f"| {best} | {interval(ours - value[best])} |"
+            f"| {best} | {interval(ours - value[best])} | {' | '.join(beside)} |"
         )
 
 

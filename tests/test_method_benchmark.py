@@ -10,7 +10,14 @@ from types import ModuleType
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-AUROC = {"bayes": 0.9, "skip": 0.8, "zero": 0.81, "skip + dropout": 0.83, "conditional": 0.85}
+AUROC = {
+    "bayes": 0.9,
+    "skip": 0.8,
+    "zero": 0.81,
+    "skip + dropout": 0.83,
+    "conditional": 0.85,
+    "gradient_boosting": 0.815,
+}
 
 
 @pytest.fixture
@@ -44,6 +51,7 @@ def test_the_share_of_the_gap_and_the_best_without_imputation(
     assert cells[8] == "+0.50 [+0.50, +0.50]"
     assert cells[9] == cells[11] == "0.0200 [0.0200, 0.0200]"
     assert cells[10] == "skip + dropout"
+    assert cells[12:] == ["", "0.8200", ""]  # what was not fitted has no number
 
 
 def test_switches_stand_against_the_defaults(method: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
