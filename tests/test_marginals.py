@@ -293,6 +293,18 @@ def test_em_raises_the_likelihood_of_one_component():
     torch.testing.assert_close(one().stddev, latents.std(0), rtol=1e-2, atol=0)
 
 
+@pytest.mark.parametrize("logits", [[0.0], [0.3, -0.4], [[0.3, -0.4], [2.0, 0.0]]])
+def test_the_spread_of_a_mixture_far_from_zero_is_exact_in_single_precision(logits: list):
+    weights = torch.tensor(logits)
+    loc, scale = torch.tensor([[1e4, -3.0], [1e4 + 2.0, 5.0]]), torch.tensor([[0.5, 1.0], [1.5, 2.0]])
+    count = weights.shape[-1]
+    found = GaussianMixture(weights, loc[:count], scale[:count]).stddev
+    share, centre = weights.double().softmax(-1), loc[:count].double() - loc[0].double()
+    second = share @ (scale[:count].double() ** 2 + centre**2)
+    wanted = (second - (share @ centre) ** 2).sqrt()
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=0)  # a step of floats at 1e4 is .001
+
+
 @pytest.mark.parametrize("rows", ["constant", "duplicated", "few"])
 def test_components_are_never_identical(rows: str):
     latents = {

@@ -21,6 +21,7 @@ from sklar.alignment.terms import TERMS, decorrelation
 from sklar.alignment.uniforms import Latents, Pit, Uniforms
 from sklar.copulas import FAMILIES, Copula, Gaussian, LearnedCopula
 from sklar.marginals import GaussianMixture, MixtureMarginal, rosenblatt_together
+from sklar.marginals.mixture import moments
 
 
 @final
@@ -390,10 +391,9 @@ class CopulaAlignment(nn.Module):
 @torch.no_grad()
 def _standardised(latents: Latents) -> Float[Tensor, "m b d"]:
     """Latents at the mean and on the scale of their mixtures; with one component these are normal scores."""
-    weights = torch.stack([own.logits for own in latents.mixtures]).softmax(-1)
-    weights = weights if weights.ndim == 3 else weights.unsqueeze(1)
-    loc = torch.stack([own.loc for own in latents.mixtures])
-    scale = torch.stack([own.scale for own in latents.mixtures])
-    mean = weights @ loc
-    second = weights @ torch.addcmul(scale.square(), loc, loc)
-    return (latents.z - mean) * torch.rsqrt(torch.addcmul(second, mean, mean, value=-1.0))
+    logits = torch.stack([own.logits for own in latents.mixtures])
+    logits = logits if logits.ndim == 3 else logits.unsqueeze(1)
+    loc = torch.stack([own.loc for own in latents.mixtures]).unsqueeze(1)
+    scale = torch.stack([own.scale for own in latents.mixtures]).unsqueeze(1)
+    mean, stddev = moments(logits.softmax(-1), loc, scale)
+    return (latents.z - mean) / stddev

@@ -58,8 +58,7 @@ class GaussianMixture:
     @property
     def stddev(self) -> Float[Tensor, "*batch d"]:
         """Standard deviation of each coordinate."""
-        second = self.logits.softmax(-1) @ (self.scale**2 + self.loc**2)
-        return torch.sqrt(second - self.mean**2)
+        return moments(self.logits.softmax(-1), self.loc, self.scale)[1]
 
     def detach(self) -> "GaussianMixture":
         """The same mixture without gradient."""
@@ -216,6 +215,18 @@ class GaussianMixture:
         if torch.is_grad_enabled():
             z = implicit(z[None], *arguments, *flat)[0]
         return z.reshape(shape)
+
+
+def moments(
+    weights: Float[Tensor, "*batch component"],
+    loc: Float[Tensor, "*batch component d"],
+    scale: Float[Tensor, "*batch component d"],
+) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch d"]]:
+    """Mean and standard deviation of mixtures whose batches broadcast; exact far away from zero too."""
+    share = weights.unsqueeze(-1)
+    mean = (share * loc).sum(-2)
+    away = loc - mean.unsqueeze(-2)
+    return mean, (share * torch.addcmul(scale.square(), away, away)).sum(-2).sqrt()
 
 
 def _mixed_cdf(weights: Sequence[Tensor], scores: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
