@@ -151,7 +151,7 @@ def test_what_is_absent_has_no_share_though_answers_depend_on_the_batch():
 
     subsets, answers = coalitions(predict, cohort.present, base=0.3)
     assert (shapley(subsets, answers)[~cohort.present.T] == 0).all()
-    assert ~cohort.present.all()
+    assert not cohort.present.all()
 
 
 def test_shares_of_a_metric_find_the_informative_modality():

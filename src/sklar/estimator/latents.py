@@ -33,7 +33,7 @@ def impute_latents(run: Run, cohort: Cohort, draws: int, seed: int) -> dict[str,
     if model.joint is None:
         raise UserError(f"fusion {run.config.model.name!r} has no joint to draw latents from; cm2 has one")
     data, documents = run.patients(cohort)
-    device = next(model.parameters()).device
+    device = model.device
     parts = []
     for own in loader(PreparedDataset(data, None, documents), BATCH):
         batch, noise = own.to(device), Noise(draws, Generator().manual_seed(seed), shared=True)

@@ -134,7 +134,7 @@ def _some(
 ) -> Explanation:
     data, rows = dataset.data, dataset.rows[among]
     batch = dataset.__getitems__(np.arange(len(dataset))[among])
-    device = next(model.parameters()).device
+    device = model.device
     special = {
         name: torch.from_numpy(tokenizers[name].is_special(item.ids.numpy())).to(device)
         for name, item in batch.inputs.items()

@@ -87,7 +87,7 @@ def latent_record(
 
 @torch.no_grad()
 def _latents(model: FusionModel, dataset: PreparedDataset) -> tuple[dict[str, Tensor], Tensor]:
-    device = next(model.parameters()).device
+    device = model.device
     parts, masks = [], []
     for batch in loader(dataset, BATCH):
         there = batch.to(device)

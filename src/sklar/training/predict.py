@@ -39,7 +39,7 @@ def predict(
         seed: Of the draws.
         encodings: See `sklar.data.loading.PreparedDataset`.
     """
-    device = next(model.parameters()).device
+    device = model.device
     probability, low, high = [], [], []
     for batch in loader(PreparedDataset(data, rows, documents, encodings=encodings), BATCH):
         generator = Generator().manual_seed(seed)
